@@ -1,0 +1,80 @@
+"""Whether this worker does its work, and if not, why not: one line in the log per change, one JSON for whoever asks."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+_log = structlog.get_logger(__name__)
+
+Facts = Callable[[], Mapping[str, Any]]
+
+
+class Health:
+    """The conditions under which the worker is ready. Each is fine, or has a reason why it is not.
+
+    Telling the same thing again is free and silent, so callers tell it whenever they learn it.
+    """
+
+    def __init__(self, *conditions: str) -> None:
+        self._reasons: dict[str, str | None] = dict.fromkeys(conditions, "starting")
+        self.facts: Facts = dict
+
+    @property
+    def ready(self) -> bool:
+        """Whether every condition is fine."""
+        return all(reason is None for reason in self._reasons.values())
+
+    def up(self, condition: str) -> None:
+        """Tell that the condition is fine."""
+        if self._reasons.get(condition, "unknown") is not None:
+            self._reasons[condition] = None
+            _log.info(f"{condition}: fine", condition=condition, ready=self.ready)
+
+    def down(self, condition: str, reason: str) -> None:
+        """Tell that the condition is not fine, and why. Another reason for the same condition is not another line."""
+        was_up = self._reasons.get(condition) in {None, "starting"}
+        self._reasons[condition] = reason
+        if was_up:
+            _log.warning(f"{condition}: {reason}", condition=condition, ready=False)
+
+    def is_up(self, condition: str) -> bool:
+        """Return whether this one condition is fine."""
+        return self._reasons.get(condition, "unknown") is None
+
+    def report(self) -> dict[str, Any]:
+        """Return what `/readyz` answers: `ready`, each condition (`ok` or its reason), and the worker's facts."""
+        conditions = {name: reason or "ok" for name, reason in self._reasons.items()}
+        return {"ready": self.ready, "checks": conditions, **self.facts()}
+
+
+@asynccontextmanager
+async def served(health: Health, host: str, port: int | None) -> AsyncIterator[int | None]:
+    """Answer `/healthz` and `/readyz` while inside; yields the port, None (and nothing listens) where none is asked for."""
+    if port is None:
+        yield None
+        return
+    runner = web.AppRunner(_application(health), access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def _application(health: Health) -> web.Application:
+    async def alive(_: web.Request) -> web.Response:
+        return web.json_response({"alive": True})
+
+    async def ready(_: web.Request) -> web.Response:
+        report = health.report()
+        return web.json_response(report, status=200 if report["ready"] else 503)
+
+    application = web.Application()
+    application.router.add_get("/healthz", alive)
+    application.router.add_get("/readyz", ready)
+    return application

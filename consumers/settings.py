@@ -1,0 +1,46 @@
+"""What an operator may turn on a worker. The environment is read by `cli`; this is only the shape, with its defaults."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_MIB = 1024 * 1024
+
+
+class WorkerSettings(BaseModel):
+    """The settings of one worker process; durations in seconds, sizes in bytes.
+
+    `session_timeout_s` is how long a worker that died keeps its partitions. `rebalance_timeout_s` is how long the others wait for
+    each member when the group changes; the embedded broker always waits all of it, so it gets a few seconds there.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    orders_topic: str = "orders"
+    # None: whoever runs the broker creates the topic. A number: the worker does, where it is missing.
+    orders_topic_partitions: int | None = Field(default=None, ge=1)
+    topic_replication_factor: int = Field(default=1, ge=1)
+    app_id: str = "commission-ledger"
+
+    session_timeout_s: float = Field(default=10.0, gt=0)
+    heartbeat_interval_s: float = Field(default=2.0, gt=0)
+    rebalance_timeout_s: float = Field(default=30.0, gt=0)
+    # Without progress for this long (its database is away) a worker leaves its partitions to the others.
+    progress_timeout_s: float = Field(default=300.0, gt=0)
+    stop_timeout_s: float = Field(default=20.0, gt=0)
+
+    # One transaction takes at most this much of one partition.
+    batch_messages: int = Field(default=4000, ge=1)
+    batch_bytes: int = Field(default=4 * _MIB, ge=1)
+    # Batches of different partitions that may be at the database at once: one is decided while another is written.
+    batches_in_flight: int = Field(default=2, ge=1)
+    fetch_partition_bytes: int = Field(default=2 * _MIB, ge=64 * 1024)
+    fetch_bytes: int = Field(default=16 * _MIB, ge=64 * 1024)
+
+    approval_interval_s: float = Field(default=10.0, gt=0)
+    approval_limit: int = Field(default=10_000, ge=1)
+    approval_chunk: int = Field(default=250, ge=1)
+    # A chunk that was published but never answered for is published again after this long.
+    approval_retry_s: float = Field(default=60.0, gt=0)
+
+    health_host: str = "127.0.0.1"
+    health_port: int | None = Field(default=None, ge=0, le=65_535)

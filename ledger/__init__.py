@@ -1,0 +1,1 @@
+"""The write side: what happened, and what is decided from it."""

@@ -1,0 +1,131 @@
+"""Approving, holding and rejecting commissions: by the timer when they are due, or by somebody's hand."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from ledger import merchants
+from ledger.application import Ledger, following
+from ledger.commissions import Act, Order, evolve, fold, move
+from ledger.events import CommissionEarned, Recorded, Stream
+from ledger.requests import Request
+from ledger.store import VersionConflictError
+from schemas.errors import ConflictError, NotFoundError, RetryableError
+
+_ATTEMPTS = 10
+
+
+class Moved(NamedTuple):
+    """A commission after a move. `position` is that of the event."""
+
+    merchant_id: str
+    order_id: str
+    state: str
+    amount_minor: int
+    currency: str
+    position: int | None = None
+
+
+def approve_due(ledger: Ledger, orders: Sequence[tuple[str, str]], now: datetime, cause: str) -> int:
+    """Approve those of the orders (merchant id, order id) that are pending and due at `now`; return how many.
+
+    Takes effect at the instant it was due, however late the timer ran. Orders that are not due, or no longer pending,
+    are left alone, so the same list twice does no harm. Raises RetryableError.
+    """
+    names = [Stream.order(merchant_id, order_id) for merchant_id, order_id in orders]
+    for _ in range(_ATTEMPTS):
+        events = [
+            recorded
+            for name, stream in ledger.streams(names).items()
+            for recorded in _approval(name, stream, now, cause)
+        ]
+        try:
+            ledger.record(events)
+        except VersionConflictError:
+            continue
+        return len(events)
+    raise RetryableError("the orders that are due are being written by somebody else")
+
+
+def _approval(name: str, stream: Sequence[Recorded], now: datetime, cause: str) -> list[Recorded]:
+    order = fold(recorded.event for recorded in stream)
+    taken = order.taken
+    if (
+        order.state != "pending"
+        or not isinstance(taken, CommissionEarned)
+        or taken.due_at is None
+        or taken.due_at > now
+    ):
+        return []
+    # The day that it was due: as many days after the order's own day as the instant is after the order.
+    day = taken.occurred_on + (taken.due_at.date() - taken.occurred_at.date())
+    events = move(order, "approve", Act(taken.due_at, now, day, cause))
+    return following(name, order.version, events)
+
+
+def approve(ledger: Ledger, **details: Any) -> Moved:
+    """Make a pending commission payable; arguments and errors of `move_commission`."""
+    return move_commission(ledger, "approve", **details)
+
+
+def hold(ledger: Ledger, **details: Any) -> Moved:
+    """Stop a commission until somebody decides (`reason`); arguments and errors of `move_commission`."""
+    return move_commission(ledger, "hold", **details)
+
+
+def release(ledger: Ledger, **details: Any) -> Moved:
+    """Put a held commission back to where it was; arguments and errors of `move_commission`."""
+    return move_commission(ledger, "release", **details)
+
+
+def reject(ledger: Ledger, **details: Any) -> Moved:
+    """Refuse a commission (`reason`); arguments and errors of `move_commission`."""
+    return move_commission(ledger, "reject", **details)
+
+
+def reopen(ledger: Ledger, **details: Any) -> Moved:
+    """Take a rejection back (`reason`); arguments and errors of `move_commission`."""
+    return move_commission(ledger, "reopen", **details)
+
+
+def move_commission(
+    ledger: Ledger,
+    name: str,
+    *,
+    merchant_id: str,
+    order_id: str,
+    now: datetime,
+    cause: str,
+    request: Request | None = None,
+    **details: Any,
+) -> Moved:
+    """Make one of the moves of `ledger.commissions.LEGAL_MOVES` and return the commission after it.
+
+    `details` are the event's own fields (`reason`, `reference`). Raises NotFoundError, IllegalMoveError, ConflictError
+    `changed_meanwhile`.
+    """
+    stream = Stream.order(merchant_id, order_id)
+    order = fold(recorded.event for recorded in ledger.stream(stream))
+    if order.taken is None:
+        raise NotFoundError("commission", order_id)
+    version = order.version
+    events = move(order, name, Act(now, now, _day(ledger, merchant_id, now), cause), **details)
+    for event in events:
+        evolve(order, event)
+    moved = _moved(order)
+    try:
+        position = ledger.record(following(stream, version, events), request=request, result=moved)
+    except VersionConflictError as error:
+        raise ConflictError("changed_meanwhile", "the commission changed at the same time; look again") from error
+    return moved._replace(position=position)
+
+
+def _moved(order: Order) -> Moved:
+    assert order.taken is not None  # noqa: S101 - checked by the only caller
+    taken = order.taken
+    return Moved(taken.merchant_id, taken.order_id, order.state, order.amount_minor, taken.currency)
+
+
+def _day(ledger: Ledger, merchant_id: str, now: datetime) -> date:
+    return now.astimezone(ZoneInfo(merchants.find(ledger, merchant_id).time_zone)).date()

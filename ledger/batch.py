@@ -1,0 +1,258 @@
+"""One batch of messages, decided in memory: what becomes of each, and all that has to be written for it.
+
+Nothing here reads or writes: `ledger.intake` loads the streams of the batch's orders before and commits the outcome
+after.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import NamedTuple
+
+import orjson
+
+from ledger.commissions import DUPLICATE, Order, evolve, fold, same_order, take_fact, take_parked
+from ledger.directory import Directory, Program
+from ledger.events import Event, ParkedRefundRejected, Recorded, RefundParked, Stream
+from ledger.orders import fact_of, place
+from schemas.errors import RejectedError
+from schemas.money import to_decimal_string
+from schemas.order_events import OrderEvent, OrderPlaced
+
+OUTCOMES = ("earned", "adjusted", "skipped", "ignored", "duplicate", "dead_lettered")
+
+
+class Source(NamedTuple):
+    """Where messages come from: the Kafka cluster's id (or `api`, `import`), the topic, the partition."""
+
+    source: str
+    topic: str
+    partition: int
+
+    def cause(self, position: int) -> str:
+        """Return the name of one message, as it stands in the events that it caused."""
+        return f"{self.source}/{self.topic}/{self.partition}@{position}"
+
+    @classmethod
+    def of_cause(cls, cause: str) -> tuple["Source", int]:
+        """Return the source and position that `cause` names."""
+        place, position = cause.rsplit("@", 1)
+        source, topic, partition = place.rsplit("/", 2)
+        return cls(source, topic, int(partition)), int(position)
+
+
+class Message(NamedTuple):
+    """One message as it came: its position in the partition and its bytes."""
+
+    position: int
+    raw: bytes | None
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+
+
+class Result(NamedTuple):
+    """What became of one message. `commission_minor` is what the order earns now, where it is on the books."""
+
+    outcome: str
+    order_id: str | None = None
+    commission_minor: int | None = None
+    currency: str | None = None
+    error: RejectedError | None = None
+
+
+class DeadLetter(NamedTuple):
+    """A refused message with its reason, as it is kept."""
+
+    source: Source
+    position: int
+    merchant_id: str | None
+    key: bytes | None
+    raw: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+    error: RejectedError
+
+
+class Customer(NamedTuple):
+    """What a person's order told about the person."""
+
+    name: str | None
+    email: str | None
+
+
+class Batch:
+    """Decides messages one after the other; each sees what those before it did."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        source: Source,
+        now: datetime,
+        hash_key: bytes,
+        streams: Mapping[str, list[Recorded]],
+    ) -> None:
+        self.events: list[Recorded] = []
+        self.dead_letters: list[DeadLetter] = []
+        self.unparked: list[str] = []
+        self.newest: dict[tuple[str, str], datetime] = {}
+        self.ignored: dict[tuple[str, date, str], list[int]] = {}
+        self.customers: dict[tuple[str, str], Customer] = {}
+        self.notes: dict[tuple[str, str], tuple[str | None, Mapping[str, str]]] = {}
+        self.counts = dict.fromkeys(OUTCOMES, 0)
+        self.directory_position = directory.position
+        self._directory, self._source, self._now, self._hash_key = directory, source, now, hash_key
+        self._streams: dict[str, list[Event]] = {name: [r.event for r in events] for name, events in streams.items()}
+        self._orders: dict[str, Order] = {}
+
+    def take(self, message: Message, told: OrderEvent | RejectedError) -> Result:
+        """Decide one message; `told` is what it says, or why it could not be read."""
+        try:
+            if isinstance(told, RejectedError):
+                raise told
+            result = self._decide(told, self._source.cause(message.position))
+        except RejectedError as error:
+            result = self._refuse(message, told, error)
+        self.counts[result.outcome] += 1
+        return result
+
+    def _decide(self, told: OrderEvent, cause: str) -> Result:
+        program = self._directory.programs.get(told.merchant_id)
+        if program is None:
+            raise RejectedError.at("$.merchant_id", "unknown_merchant", f"there is no merchant {told.merchant_id!r}")
+        stream = Stream.order(told.merchant_id, told.order_id)
+        if isinstance(told, OrderPlaced):
+            return self._place(program, stream, told, cause)
+        return self._fact(stream, fact_of(program, told, self._now, cause))
+
+    # --- placed orders ---
+
+    def _place(self, program: Program, stream: str, told: OrderPlaced, cause: str) -> Result:
+        known = stream in self._streams
+        if known:
+            order = self._order(stream)
+            if order.taken is not None and same_order(order.taken, told):
+                return self._result("duplicate", stream, told.order_id)
+        events = place(program, told, self._now, cause, self._hash_key)
+        if not events:
+            self._ignore(program, told)
+            return Result("ignored", told.order_id)
+        self._append(stream, events)
+        self._keep_newest(told, events[0].partner_id)  # type: ignore[attr-defined]
+        self._keep_people(told)
+        outcome = "earned" if events[0].to_state == "pending" else "skipped"  # type: ignore[attr-defined]
+        if known:
+            self._unpark(stream)
+            return self._result(outcome, stream, told.order_id)
+        return Result(outcome, told.order_id, events[0].amount_minor, told.currency)  # type: ignore[attr-defined]
+
+    def _unpark(self, stream: str) -> None:
+        order = self._order(stream)
+        version, facts = order.version, {fact.cause: fact for fact in order.parked}
+        events = take_parked(order)
+        self._record(stream, version, events)
+        for event in events:
+            if isinstance(event, ParkedRefundRejected):
+                self._refuse_parked(facts[event.parked_cause], event)
+
+    def _ignore(self, program: Program, told: OrderPlaced) -> None:
+        key = (told.merchant_id, program.day_of(told.occurred_at), told.currency)
+        total = self.ignored.setdefault(key, [0, 0])
+        total[0] += 1
+        total[1] += told.total_minor
+
+    def _keep_newest(self, told: OrderPlaced, partner_id: str) -> None:
+        key = (told.merchant_id, partner_id)
+        newest = self.newest.get(key)
+        if newest is None or newest < told.occurred_at:
+            self.newest[key] = told.occurred_at
+
+    def _keep_people(self, told: OrderPlaced) -> None:
+        if told.customer_id is not None and (told.customer_name or told.customer_email):
+            key = (told.merchant_id, told.customer_id)
+            before = self.customers.get(key, Customer(None, None))
+            self.customers[key] = Customer(told.customer_name or before.name, told.customer_email or before.email)
+        if told.metadata:
+            self.notes[told.merchant_id, told.order_id] = (told.customer_id, told.metadata)
+
+    # --- refunds, cancellations, disputes ---
+
+    def _fact(self, stream: str, fact: RefundParked) -> Result:
+        events = take_fact(self._order(stream), fact)
+        if events == DUPLICATE:
+            return self._result("duplicate", stream, fact.order_id)
+        self._append(stream, events)
+        return self._result("adjusted", stream, fact.order_id)
+
+    # --- what stands, and what is added ---
+
+    def _order(self, stream: str) -> Order:
+        order = self._orders.get(stream)
+        if order is None:
+            order = self._orders[stream] = fold(self._streams.setdefault(stream, []))
+        return order
+
+    def _append(self, stream: str, events: Sequence[Event]) -> None:
+        known = self._streams.setdefault(stream, [])
+        self._record(stream, len(known), events)
+        order = self._orders.get(stream)
+        for event in events if order is not None else ():
+            evolve(order, event)  # type: ignore[arg-type]
+
+    def _record(self, stream: str, version: int, events: Sequence[Event]) -> None:
+        self._streams[stream].extend(events)
+        self.events.extend(Recorded(stream, version + number, event) for number, event in enumerate(events, 1))
+
+    def _result(self, outcome: str, stream: str, order_id: str) -> Result:
+        order = self._order(stream)
+        if order.taken is None:
+            return Result(outcome, order_id)
+        return Result(outcome, order_id, order.amount_minor + order.clawed_back_minor, order.taken.currency)
+
+    # --- what is refused ---
+
+    def _refuse(self, message: Message, told: OrderEvent | RejectedError, error: RejectedError) -> Result:
+        merchant_id = order_id = None
+        if not isinstance(told, RejectedError):
+            order_id = told.order_id
+            merchant_id = told.merchant_id if told.merchant_id in self._directory.programs else None
+        letter = DeadLetter(
+            self._source, message.position, merchant_id, message.key, message.raw, message.headers, error
+        )
+        self.dead_letters.append(letter)
+        return Result("dead_lettered", order_id, error=error)
+
+    def _refuse_parked(self, fact: RefundParked, event: ParkedRefundRejected) -> None:
+        # Its message was counted as adjusted when it came; it is a dead letter after all, at its own position.
+        source, position = Source.of_cause(fact.cause)
+        error = RejectedError.at(
+            "$.amount" if event.code == "refund_exceeds_total" else "$.currency",
+            event.code,
+            "found when the order came, after the refund",
+        )
+        raw = orjson.dumps(_as_told(fact))
+        self.dead_letters.append(DeadLetter(source, position, fact.merchant_id, None, raw, (), error))
+        self.unparked.append(fact.cause)
+
+
+_TYPES = {
+    "refund": "order.refunded",
+    "cancellation": "order.cancelled",
+    "dispute": "order.disputed",
+    "dispute_won": "order.dispute_won",
+}
+
+
+def _as_told(fact: RefundParked) -> dict[str, object]:
+    told: dict[str, object] = {
+        "type": _TYPES[fact.kind],
+        "event_id": fact.event_id,
+        "merchant_id": fact.merchant_id,
+        "order_id": fact.order_id,
+        "occurred_at": fact.occurred_at,
+    }
+    if fact.kind == "refund":
+        currency = str(fact.currency)
+        told |= {
+            "currency": currency,
+            "refund_id": fact.refund_id,
+            "amount": to_decimal_string(fact.refund_minor, currency),
+        }
+    return told

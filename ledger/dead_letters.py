@@ -1,0 +1,121 @@
+"""Dead letters: look at one again, or put it away for good. Nothing of a refused message is ever lost."""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from psycopg import Cursor
+from psycopg.rows import DictRow
+
+from ledger.application import Ledger
+from ledger.batch import Message, Result, Source
+from ledger.intake import Intake
+from ledger.requests import Request
+from ledger.rows import check_directory, reclassify, write_batch
+from ledger.store import VersionConflictError
+from schemas.errors import ConflictError, NotFoundError, RetryableError
+
+_ATTEMPTS = 10
+
+
+class Resolved(NamedTuple):
+    """What became of a dead letter: `retried` with the outcome of its message, or `discarded`.
+
+    `position`: of the last event.
+    """
+
+    dead_letter_id: str
+    status: str
+    outcome: str | None
+    resolution: str
+    position: int | None = None
+
+
+def retry(
+    ledger: Ledger,
+    *,
+    dead_letter_id: str,
+    merchant_id: str | None = None,
+    now: datetime,
+    cause: str,
+    request: Request | None = None,
+) -> Resolved:
+    """Take the message in again, as if it came now; what it was counted as changes with it.
+
+    With a `merchant_id` only that merchant's letters exist. Raises NotFoundError, ConflictError `not_open`,
+    RetryableError, and the RejectedError that refuses it still (the letter stays open).
+    """
+    intake = Intake(ledger)
+    for _ in range(_ATTEMPTS):
+        row = _open(ledger, dead_letter_id, merchant_id)
+        source = Source(row["source"], row["topic"], row["partition"])
+        headers = [(name, value.encode("latin-1")) for name, value in row["headers"]]
+        message = Message(row["position"], row["raw"], row["key"], headers)
+        batch, result = intake.take_again(source, message, now)
+        if result.error is not None:
+            raise result.error
+        resolved = Resolved(dead_letter_id, "retried", result.outcome, _told(result, cause))
+
+        def beside(
+            curs: Cursor[DictRow], batch: Any = batch, source: Source = source, done: Resolved = resolved
+        ) -> None:
+            _close(curs, done, now)
+            reclassify(curs, source, "dead_lettered", str(done.outcome))
+            write_batch(curs, batch, now)
+
+        def after(curs: Cursor[DictRow], _: int | None, position: int = batch.directory_position) -> None:
+            check_directory(curs, position)
+
+        try:
+            position = ledger.record(batch.events, beside=beside, after=after, request=request, result=resolved)
+        except VersionConflictError:
+            continue
+        return resolved._replace(position=position)
+    raise RetryableError("the order of this message is being written by somebody else")
+
+
+def discard(
+    ledger: Ledger,
+    *,
+    dead_letter_id: str,
+    merchant_id: str | None = None,
+    reason: str,
+    now: datetime,
+    cause: str,
+    request: Request | None = None,
+) -> Resolved:
+    """Put the letter away, with the reason; it stays on record and stays counted.
+
+    Raises NotFoundError, ConflictError `not_open`.
+    """
+    _open(ledger, dead_letter_id, merchant_id)
+    resolved = Resolved(dead_letter_id, "discarded", None, f"{reason} ({cause})")
+    ledger.record([], beside=lambda curs: _close(curs, resolved, now), request=request, result=resolved)
+    return resolved
+
+
+def _told(result: Result, cause: str) -> str:
+    return f"{result.outcome} ({cause})"
+
+
+def _open(ledger: Ledger, dead_letter_id: str, merchant_id: str | None) -> DictRow:
+    with ledger.connection() as conn:
+        row = conn.execute(
+            "SELECT source, topic, partition, position, key, raw, headers, status FROM ledger.dead_letters"
+            " WHERE dead_letter_id = %s AND (%s::text IS NULL OR merchant_id = %s)",
+            (dead_letter_id, merchant_id, merchant_id),
+        ).fetchone()
+    if row is None:
+        raise NotFoundError("dead letter", dead_letter_id)
+    if row["status"] != "open":
+        raise ConflictError("not_open", f"this dead letter was {row['status']} already")
+    return row
+
+
+def _close(curs: Cursor[DictRow], resolved: Resolved, now: datetime) -> None:
+    curs.execute(
+        "UPDATE ledger.dead_letters SET status = %s, resolved_at = %s, resolution = %s"
+        " WHERE dead_letter_id = %s AND status = 'open'",
+        (resolved.status, now, resolved.resolution, resolved.dead_letter_id),
+    )
+    if curs.rowcount != 1:
+        raise ConflictError("not_open", "somebody else resolved this dead letter at the same time")

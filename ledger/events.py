@@ -1,0 +1,396 @@
+"""Every fact that the ledger keeps for ever: frozen structs, in the past tense.
+
+An event's topic is its class name (never its module path); its fields are the JSON that stands in the log. A shape that
+was stored once is never edited: `tests/golden/events/` holds an example of each, and a new shape is a new class with
+its own topic. Personal data is never in an event (DESIGN section 7).
+
+Events of an order's stream say where money stood before and after (`from_state`, `to_state`) and how much moved
+(`amount_minor`), so that `ledger.postings` needs nothing but the event itself, and so does anybody who reads the feed.
+"""
+
+from datetime import date, datetime
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What every event carries: whose books, when it took effect, when it was recorded, and what caused it.
+
+    `occurred_at` is when it took effect (the storefront's clock for orders), `recorded_at` when we learned of it; both
+    UTC. `cause` is the Kafka position (`orders/3@1042`), the request, the timer or the person that made it happen.
+    """
+
+    merchant_id: str
+    occurred_at: datetime
+    recorded_at: datetime
+    cause: str
+
+
+@runtime_checkable
+class Stored(Protocol):
+    """An event in its place, as the `eventsourcing` library wants to see it."""
+
+    @property
+    def originator_id(self) -> str: ...  # noqa: D102
+
+    @property
+    def originator_version(self) -> int: ...  # noqa: D102
+
+
+class Recorded(NamedTuple):
+    """An event and its place: the stream's name and the version that it takes there (from 1)."""
+
+    originator_id: str
+    originator_version: int
+    event: Event
+
+
+# --- the merchant and the program's terms -----------------------------------------------------------------------------
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """The terms of a program: what is owed for an order, and when it becomes payable.
+
+    `approval`: `immediate`, `after_days` (then `hold_days`, 0-999) or `manual`. `base`: `total`, `net_of_tax` or
+    `net_of_tax_and_shipping`. `fixed_on_partial_refund`: `keep` or `pro_rata`. `self_referral`: `skip` or `allow`.
+    """
+
+    version: int = 1
+    approval: str = "after_days"
+    hold_days: int = 30
+    base: str = "total"
+    fixed_on_partial_refund: str = "keep"
+    self_referral: str = "skip"
+
+
+class MerchantRegistered(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A merchant opened its program, with its currency, its time zone (IANA name) and its first terms."""
+
+    name: str
+    currency: str
+    time_zone: str
+    terms: Terms
+
+
+class TermsChanged(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The program has new terms, in force from `occurred_at` on."""
+
+    terms: Terms
+
+
+# --- partners and their coupon codes ----------------------------------------------------------------------------------
+
+
+class Rate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a partner earns of an order.
+
+    `percentage` is in basis points, `fixed` in minor units of the program's currency.
+    """
+
+    type: str
+    bps: int = 0
+    amount_minor: int = 0
+
+
+class PartnerEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """An event of one partner."""
+
+    partner_id: str
+
+
+class PartnerRegistered(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A partner joined; `standing` is `approved` or `applied`.
+
+    `email_hash` is keyed: it recognises self-referral, and no person.
+    """
+
+    standing: str
+    rate: Rate
+    email_hash: str
+
+
+class PartnerApproved(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The partner earns from now on."""
+
+
+class PartnerRejected(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The application was turned down."""
+
+    reason: str
+
+
+class PartnerPaused(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """New orders do not earn until the partner is reinstated."""
+
+    reason: str
+
+
+class PartnerReinstated(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A paused or banned partner earns again."""
+
+
+class PartnerBanned(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The partner was shut out."""
+
+    reason: str
+
+
+class PartnerDetailsChanged(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Name or e-mail changed; they are kept apart from the events (schema `people`), the event only says so."""
+
+    email_hash: str
+    fields: tuple[str, ...]
+
+
+class RateChanged(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Orders placed from `occurred_at` on earn this rate."""
+
+    rate: Rate
+
+
+class CouponAssigned(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Orders placed with the code from `occurred_at` on are the partner's."""
+
+    code: str
+
+
+class CouponRevoked(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The code is nobody's from `occurred_at` on."""
+
+    code: str
+
+
+# --- orders and their commissions -------------------------------------------------------------------------------------
+
+
+class OrderFact(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """An event of one order's stream. `occurred_on` is the day of `occurred_at` in the program's time zone."""
+
+    order_id: str
+    occurred_on: date
+
+
+class OrderTaken(OrderFact, frozen=True, kw_only=True, omit_defaults=True):
+    """What the storefront told of an order with a partner's code: enough to tell a repetition from a contradiction."""
+
+    partner_id: str
+    coupon_code: str
+    currency: str
+    total_minor: int
+    tax_minor: int = 0
+    shipping_minor: int = 0
+    discount_minor: int = 0
+    customer_id: str | None = None
+    items_digest: str | None = None
+    amount_minor: int = 0
+    from_state: str | None = None
+    to_state: str
+
+
+class CommissionEarned(OrderTaken, frozen=True, kw_only=True, omit_defaults=True):
+    """The partner earned `amount_minor`, by this rate, on this base, under this version of the terms."""
+
+    rate: Rate
+    base: str
+    base_minor: int
+    fixed_on_partial_refund: str
+    terms_version: int
+    due_at: datetime | None = None
+
+
+class CommissionSkipped(OrderTaken, frozen=True, kw_only=True, omit_defaults=True):
+    """A partner's code, but nothing was earned, and why."""
+
+    reason: str
+
+
+class RefundParked(OrderFact, frozen=True, kw_only=True, omit_defaults=True):
+    """A refund, cancellation or dispute of an order that is not on the books (yet).
+
+    `kind` is `refund`, `cancellation`, `dispute` or `dispute_won`; refunds have an id, a currency and an amount.
+    """
+
+    kind: str
+    event_id: str
+    refund_id: str | None = None
+    currency: str | None = None
+    refund_minor: int = 0
+
+
+class CommissionMoved(OrderFact, frozen=True, kw_only=True, omit_defaults=True):
+    """`amount_minor` of the commission went from one state to another."""
+
+    partner_id: str
+    currency: str
+    amount_minor: int
+    from_state: str
+    to_state: str
+
+
+class CommissionCorrected(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+    """A refund, cancellation, dispute or won dispute changed what the order is worth.
+
+    `amount_minor` is the change of what the partner is owed, `revenue_minor` that of the order's remaining total (both
+    negative for a refund), `refund_minor` what the storefront said it gave back, `parked` whether it had come before
+    its order.
+    """
+
+    kind: str
+    event_id: str
+    refund_id: str | None = None
+    refund_minor: int = 0
+    revenue_minor: int
+    parked: bool = False
+
+
+class CommissionAdjusted(CommissionCorrected, frozen=True, kw_only=True, omit_defaults=True):
+    """The commission itself changed, because it was not on its way out yet."""
+
+
+class CommissionClawedBack(CommissionCorrected, frozen=True, kw_only=True, omit_defaults=True):
+    """The commission is (being) paid, so the change stands beside it as an entry of its own, to be netted off."""
+
+
+class ParkedRefundRejected(OrderFact, frozen=True, kw_only=True, omit_defaults=True):
+    """Its order came, and showed that the parked refund can never be right.
+
+    `parked_cause` is the message it came in.
+    """
+
+    kind: str
+    event_id: str
+    refund_id: str | None = None
+    code: str
+    parked_cause: str
+
+
+class CommissionApproved(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+    """The commission is payable."""
+
+
+class CommissionHeld(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+    """The commission waits for somebody's decision."""
+
+    reason: str
+
+
+class CommissionReleased(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+    """The commission went back to where it was before it was held."""
+
+
+class CommissionRejected(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+    """The commission will not be paid."""
+
+    reason: str
+
+
+class CommissionReopened(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+    """A rejection was taken back."""
+
+    reason: str
+
+
+class CommissionReserved(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+    """The commission is part of a payout."""
+
+    payout_id: str
+
+
+class CommissionUnreserved(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+    """Its payout failed or was cancelled: the commission is payable again."""
+
+    payout_id: str
+
+
+class CommissionPaid(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+    """The money is out, by a payout or by hand."""
+
+    reference: str
+    payout_id: str | None = None
+
+
+class CommissionMarkedUnpaid(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+    """The money came back, or never went: it is owed again."""
+
+    reason: str
+
+
+EVENT_TYPES: dict[str, type[Event]] = {
+    cls.__name__: cls
+    for cls in (
+        MerchantRegistered,
+        TermsChanged,
+        PartnerRegistered,
+        PartnerApproved,
+        PartnerRejected,
+        PartnerPaused,
+        PartnerReinstated,
+        PartnerBanned,
+        PartnerDetailsChanged,
+        RateChanged,
+        CouponAssigned,
+        CouponRevoked,
+        CommissionEarned,
+        CommissionSkipped,
+        RefundParked,
+        CommissionAdjusted,
+        CommissionClawedBack,
+        ParkedRefundRejected,
+        CommissionApproved,
+        CommissionHeld,
+        CommissionReleased,
+        CommissionRejected,
+        CommissionReopened,
+        CommissionReserved,
+        CommissionUnreserved,
+        CommissionPaid,
+        CommissionMarkedUnpaid,
+    )
+}
+
+_ENCODER = msgspec.json.Encoder()
+_DECODERS: dict[str, Any] = {topic: msgspec.json.Decoder(cls) for topic, cls in EVENT_TYPES.items()}
+
+encode = _ENCODER.encode
+"""Return the event as the JSON bytes that stand in the log."""
+
+
+def topic_of(event: Event) -> str:
+    """Return the name under which events of this shape are stored."""
+    return type(event).__name__
+
+
+def decode(topic: str, state: bytes) -> Event:
+    """Return the event that was stored under the topic.
+
+    Raises KeyError and msgspec.ValidationError for what was never written by us.
+    """
+    event: Event = _DECODERS[topic].decode(state)
+    return event
+
+
+class Stream:
+    """The names of streams; a stream's first event decides what its name promises to be unique (DESIGN section 5)."""
+
+    ORDER_PREFIX: ClassVar[str] = "order/"
+
+    @staticmethod
+    def merchant(merchant_id: str) -> str:
+        """Return the stream of the merchant and its terms."""
+        return f"merchant/{merchant_id}"
+
+    @staticmethod
+    def partner(merchant_id: str, partner_id: str) -> str:
+        """Return the stream of one partner."""
+        return f"partner/{merchant_id}/{partner_id}"
+
+    @staticmethod
+    def coupon(merchant_id: str, code: str) -> str:
+        """Return the stream of one coupon code, normalised by the caller."""
+        return f"coupon/{merchant_id}/{code}"
+
+    @staticmethod
+    def order(merchant_id: str, order_id: str) -> str:
+        """Return the stream of one order; its first event is the idempotency key of the commission."""
+        return f"order/{merchant_id}/{order_id}"

@@ -1,0 +1,156 @@
+"""Intake: messages and their positions in, their outcome committed, in one transaction a batch (DESIGN section 6).
+
+The Kafka consumer, the tracking API and the file import all come through here. The outcome of a message never depends
+on when, how often, in which batch or by which worker it is processed: the streams of its orders are read first, the
+decision is pure, and the stream's version (for the order) and the position row (for the partition) refuse whatever was
+decided on an old reading.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import orjson
+
+from ledger.application import Ledger
+from ledger.batch import OUTCOMES, Batch, Message, Result, Source
+from ledger.directory import Directory
+from ledger.events import Stream
+from ledger.requests import Request
+from ledger.rows import check_directory, move_position, write_batch
+from ledger.store import PositionTakenError, VersionConflictError
+from schemas.errors import RejectedError, RetryableError
+from schemas.order_events import OrderEvent, parse, parse_object
+
+__all__ = ["OUTCOMES", "Intake", "Message", "Result", "Source", "Taken"]
+
+Told = OrderEvent | RejectedError
+
+# Two writers of one order collide now and then (a storefront without keys, the API beside the topic); whoever comes
+# second reads again and decides again. Ten times in a row means something else is wrong, and the caller backs off.
+_ATTEMPTS = 10
+
+
+class Taken(NamedTuple):
+    """What a batch became: where the partition stands now, the counts, a result per message, the last event's place."""
+
+    position: int
+    counts: Mapping[str, int]
+    results: Sequence[Result]
+    event_position: int | None
+
+
+class Intake:
+    """Takes messages into the books. Thread-safe; one a process is enough."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.directory = Directory(ledger)
+        self._ledger = ledger
+
+    def position(self, source: Source) -> int | None:
+        """Return the position of the last message whose outcome is committed, None where there is none."""
+        with self._ledger.connection() as conn:
+            row = conn.execute(
+                "SELECT position FROM ledger.positions WHERE source = %s AND topic = %s AND partition = %s",
+                source,
+                prepare=True,
+            ).fetchone()
+        return row["position"] if row else None
+
+    def take(self, source: Source, messages: Sequence[Message], now: datetime, *, after: int | None) -> Taken:
+        """Commit the outcome of the messages (at least one, in order of position) of one partition.
+
+        `after` is the position that the caller believes to be tracked. Raises PositionTakenError where it is another
+        (nothing is written), RetryableError while the database is away (whether it was written is told by `position`),
+        CorruptionError.
+        """
+        told = [_read(message) for message in messages]
+        return self._commit(source, messages, told, now, after, None)
+
+    def take_objects(
+        self, merchant_id: str, objects: Sequence[object], now: datetime, request: Request | None = None
+    ) -> Taken:
+        """Commit the outcome of order events from the tracking API, decoded from JSON, all of this merchant.
+
+        An event that names another merchant is refused like one of a merchant that does not exist. Raises as `take`,
+        and RequestRepeatedError.
+        """
+        source = Source("api", merchant_id, 0)
+        told = [_read_object(merchant_id, thing) for thing in objects]
+        for _ in range(_ATTEMPTS):
+            after = self.position(source)
+            messages = [
+                Message(number, _raw(thing)) for number, thing in enumerate(objects, 0 if after is None else after + 1)
+            ]
+            try:
+                return self._commit(source, messages, told, now, after, request)
+            except PositionTakenError:
+                continue
+        raise RetryableError("too many requests of this merchant at once")
+
+    def take_again(self, source: Source, message: Message, now: datetime) -> tuple[Batch, Result]:
+        """Decide a message anew without committing anything; for dead letters that are retried."""
+        told = _read(message)
+        self.directory.refresh()
+        batch = self._batch(source, now, [told])
+        return batch, batch.take(message, told)
+
+    def _commit(
+        self,
+        source: Source,
+        messages: Sequence[Message],
+        told: Sequence[Told],
+        now: datetime,
+        after: int | None,
+        request: Request | None,
+    ) -> Taken:
+        position = messages[-1].position
+        for _ in range(_ATTEMPTS):
+            self.directory.refresh()
+            batch = self._batch(source, now, told)
+            results = [batch.take(message, said) for message, said in zip(messages, told, strict=True)]
+
+            def beside(curs: Any, batch: Batch = batch) -> None:
+                move_position(curs, source, after, position, batch.counts, now)
+                write_batch(curs, batch, now)
+
+            def after_insert(curs: Any, _: int | None, batch: Batch = batch) -> None:
+                check_directory(curs, batch.directory_position)
+
+            try:
+                last = self._ledger.record(
+                    batch.events, beside=beside, after=after_insert, request=request, result=results
+                )
+            except VersionConflictError:
+                continue
+            return Taken(position, batch.counts, results, last)
+        raise RetryableError(f"the orders of {source.topic}/{source.partition} are being written by somebody else")
+
+    def _batch(self, source: Source, now: datetime, told: Iterable[Told]) -> Batch:
+        names = {
+            Stream.order(event.merchant_id, event.order_id) for event in told if not isinstance(event, RejectedError)
+        }
+        streams = self._ledger.streams(list(names)) if names else {}
+        return Batch(self.directory, source, now, self._ledger.hash_key, streams)
+
+
+def _read(message: Message) -> Told:
+    try:
+        return parse(message.raw, message.headers)
+    except RejectedError as error:
+        return error
+
+
+def _read_object(merchant_id: str, thing: object) -> Told:
+    try:
+        told = parse_object(thing, merchant_id)
+    except RejectedError as error:
+        return error
+    if told.merchant_id != merchant_id:
+        # The same words as for a merchant that does not exist: a key learns nothing of other merchants.
+        return RejectedError.at("$.merchant_id", "unknown_merchant", f"there is no merchant {told.merchant_id!r}")
+    return told
+
+
+def _raw(thing: object) -> bytes:
+    return orjson.dumps(thing, default=str)

@@ -1,0 +1,155 @@
+"""Merchants and the terms of their programs."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+
+from ledger.application import Ledger, following
+from ledger.events import MerchantRegistered, Recorded, Stream, Terms, TermsChanged
+from ledger.requests import Request
+from ledger.store import VersionConflictError
+from schemas.errors import ConflictError, Fault, NotFoundError, RejectedError
+from schemas.money import exponent
+
+HOLD_DAYS_MAX = 999
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "approval": ("immediate", "after_days", "manual"),
+    "base": ("total", "net_of_tax", "net_of_tax_and_shipping"),
+    "fixed_on_partial_refund": ("keep", "pro_rata"),
+    "self_referral": ("skip", "allow"),
+}
+
+
+class Merchant(NamedTuple):
+    """A merchant's program as its stream tells it.
+
+    `position` is that of the last event written, None where none was.
+    """
+
+    merchant_id: str
+    name: str
+    currency: str
+    time_zone: str
+    terms: Terms
+    position: int | None = None
+
+
+def register(
+    ledger: Ledger,
+    *,
+    merchant_id: str,
+    name: str,
+    currency: str,
+    email: str,
+    time_zone: str = "UTC",
+    terms: Terms | None = None,
+    now: datetime,
+    cause: str,
+    request: Request | None = None,
+) -> Merchant:
+    """Open a merchant's program and return it.
+
+    Raises ConflictError `merchant_exists`, RejectedError `unknown_currency`, `unknown_time_zone`, `bad_terms`.
+    """
+    exponent(currency)
+    _check_time_zone(time_zone)
+    terms = _checked(terms or Terms())
+    event = MerchantRegistered(
+        merchant_id=merchant_id,
+        occurred_at=now,
+        recorded_at=now,
+        cause=cause,
+        name=name,
+        currency=currency,
+        time_zone=time_zone,
+        terms=terms,
+    )
+    merchant = Merchant(merchant_id, name, currency, time_zone, terms)
+
+    def beside(curs: Any) -> None:
+        curs.execute(
+            "INSERT INTO people.merchants (merchant_id, email) VALUES (%s, %s) ON CONFLICT (merchant_id) DO NOTHING",
+            (merchant_id, email),
+        )
+
+    try:
+        events = following(Stream.merchant(merchant_id), 0, [event])
+        position = ledger.record(events, beside=beside, request=request, result=merchant)
+    except VersionConflictError as error:
+        raise ConflictError("merchant_exists", f"there is a merchant {merchant_id!r} already") from error
+    return merchant._replace(position=position)
+
+
+def find(ledger: Ledger, merchant_id: str) -> Merchant:
+    """Return the merchant with the terms that were decided last. Raises NotFoundError."""
+    return _fold(merchant_id, ledger.stream(Stream.merchant(merchant_id)))
+
+
+def change_terms(
+    ledger: Ledger,
+    *,
+    merchant_id: str,
+    changes: Mapping[str, Any],
+    now: datetime,
+    cause: str,
+    request: Request | None = None,
+) -> Merchant:
+    """Put new terms in force from `now` on and return the merchant with them.
+
+    Commissions decided before keep their version. Changes that change nothing write nothing. Raises NotFoundError,
+    RejectedError `bad_terms`, ConflictError `changed_meanwhile`.
+    """
+    stream = Stream.merchant(merchant_id)
+    recorded = ledger.stream(stream)
+    merchant = _fold(merchant_id, recorded)
+    unknown = sorted(set(changes) - set(Terms.__struct_fields__) | set(changes) & {"version"})
+    if unknown:
+        raise RejectedError.at(f"$.{unknown[0]}", "unknown_term", f"there is no term {unknown[0]!r}")
+    changed = msgspec.structs.replace(merchant.terms, **changes)
+    if changed == merchant.terms:
+        ledger.record([], request=request, result=merchant)
+        return merchant
+    terms = _checked(msgspec.structs.replace(changed, version=merchant.terms.version + 1))
+    event = TermsChanged(merchant_id=merchant_id, occurred_at=now, recorded_at=now, cause=cause, terms=terms)
+    merchant = merchant._replace(terms=terms)
+    try:
+        position = ledger.record(following(stream, len(recorded), [event]), request=request, result=merchant)
+    except VersionConflictError as error:
+        raise ConflictError("changed_meanwhile", "somebody else changed the terms at the same time") from error
+    return merchant._replace(position=position)
+
+
+def _fold(merchant_id: str, recorded: list[Recorded]) -> Merchant:
+    if not recorded:
+        raise NotFoundError("merchant", merchant_id)
+    first = recorded[0].event
+    assert isinstance(first, MerchantRegistered)  # noqa: S101 - what version 1 of this stream is
+    latest = recorded[-1].event
+    terms = latest.terms if isinstance(latest, TermsChanged) else first.terms
+    return Merchant(merchant_id, first.name, first.currency, first.time_zone, terms)
+
+
+def _checked(terms: Terms) -> Terms:
+    faults = [
+        Fault(f"$.{name}", "bad_terms", f"must be one of {', '.join(choices)}")
+        for name, choices in _CHOICES.items()
+        if getattr(terms, name) not in choices
+    ]
+    days = terms.hold_days
+    if type(days) is not int or not 0 <= days <= HOLD_DAYS_MAX:
+        faults.append(Fault("$.hold_days", "bad_terms", f"must be a whole number of days from 0 to {HOLD_DAYS_MAX}"))
+    if faults:
+        raise RejectedError("bad_terms", "the terms cannot be applied", faults)
+    return terms
+
+
+def _check_time_zone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        message = f'{name!r} is not an IANA time zone such as "Europe/Berlin"'
+        raise RejectedError.at("$.time_zone", "unknown_time_zone", message) from error

@@ -1,0 +1,374 @@
+"""Partners, their standing, their coupon codes and their rates."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from psycopg import Cursor
+from psycopg.rows import DictRow
+
+from ledger.application import Ledger, following
+from ledger.events import (
+    CouponAssigned,
+    CouponRevoked,
+    Event,
+    PartnerApproved,
+    PartnerBanned,
+    PartnerDetailsChanged,
+    PartnerPaused,
+    PartnerRegistered,
+    PartnerReinstated,
+    PartnerRejected,
+    Rate,
+    RateChanged,
+    Recorded,
+    Stream,
+)
+from ledger.hashes import email_hash, partner_id
+from ledger.requests import Request
+from ledger.store import Beside, VersionConflictError
+from schemas.coupons import canonical_coupon
+from schemas.errors import ConflictError, IllegalMoveError, NotFoundError, RejectedError
+from schemas.money import MINOR_MAX
+
+BPS_MAX = 10_000
+
+LEGAL_MOVES = {
+    "applied": ("approve", "reject", "ban"),
+    "approved": ("pause", "ban"),
+    "paused": ("reinstate", "ban"),
+    "banned": ("reinstate",),
+    "rejected": ("approve", "ban"),
+}
+"""What may be done with a partner in each standing."""
+
+_MOVES: dict[str, tuple[type[Event], str, bool]] = {
+    "approve": (PartnerApproved, "approved", False),
+    "reject": (PartnerRejected, "rejected", True),
+    "pause": (PartnerPaused, "paused", True),
+    "reinstate": (PartnerReinstated, "approved", False),
+    "ban": (PartnerBanned, "banned", True),
+}
+
+_STANDING_AFTER = {kind: standing for kind, standing, _ in _MOVES.values()}
+
+
+class Partner(NamedTuple):
+    """A partner as its stream tells it (no name, no address).
+
+    `position` is that of the last event written, None: none was.
+    """
+
+    merchant_id: str
+    partner_id: str
+    standing: str
+    rate: Rate
+    email_hash: str
+    version: int
+    position: int | None = None
+
+
+def register(
+    ledger: Ledger,
+    *,
+    merchant_id: str,
+    name: str,
+    email: str,
+    rate: Rate,
+    coupon_code: str | None = None,
+    standing: str = "approved",
+    now: datetime,
+    cause: str,
+    request: Request | None = None,
+) -> Partner:
+    """Register a partner, with its first coupon code if one is given, and return it.
+
+    Raises NotFoundError (merchant), ConflictError `partner_exists` (same e-mail), `coupon_taken`, RejectedError
+    `bad_rate`.
+    """
+    _check_merchant(ledger, merchant_id)
+    _check_rate(rate)
+    hashed, id_ = email_hash(ledger.hash_key, email), partner_id(ledger.hash_key, merchant_id, email)
+    stream = Stream.partner(merchant_id, id_)
+    first = PartnerRegistered(
+        merchant_id=merchant_id,
+        partner_id=id_,
+        occurred_at=now,
+        recorded_at=now,
+        cause=cause,
+        standing=standing,
+        rate=rate,
+        email_hash=hashed,
+    )
+    events = following(stream, 0, [first])
+    if coupon_code is not None:
+        events += _assignment(ledger, merchant_id, id_, coupon_code, now, cause)
+    partner = Partner(merchant_id, id_, standing, rate, hashed, 1)
+
+    def beside(curs: Cursor[DictRow]) -> None:
+        # Waits for another registration of the same partner, which wins; a row that it left behind is not overwritten.
+        curs.execute(
+            "INSERT INTO people.partners (merchant_id, partner_id, name, email) VALUES (%s, %s, %s, %s)"
+            " ON CONFLICT (merchant_id, partner_id) DO NOTHING",
+            (merchant_id, id_, name, email),
+        )
+
+    try:
+        position = ledger.record(events, beside=beside, request=request, result=partner)
+    except VersionConflictError as error:
+        if ledger.stream(stream):
+            message = f"partner {id_} has this e-mail address already"
+            raise ConflictError.at("$.email", "partner_exists", message) from error
+        raise _taken(str(coupon_code)) from error
+    return partner._replace(position=position)
+
+
+def find(ledger: Ledger, merchant_id: str, partner_id: str) -> Partner:
+    """Return the partner. Raises NotFoundError, also for another merchant's."""
+    return _fold(merchant_id, partner_id, ledger.stream(Stream.partner(merchant_id, partner_id)))
+
+
+def move(
+    ledger: Ledger,
+    move: str,
+    *,
+    merchant_id: str,
+    partner_id: str,
+    reason: str = "",
+    now: datetime,
+    cause: str,
+    request: Request | None = None,
+) -> Partner:
+    """Approve, reject, pause, reinstate or ban the partner, from `now` on, and return it.
+
+    Raises NotFoundError, IllegalMoveError with the standing and what is legal in it, ConflictError `changed_meanwhile`.
+    """
+    partner = find(ledger, merchant_id, partner_id)
+    if move not in LEGAL_MOVES[partner.standing]:
+        raise IllegalMoveError(move, partner.standing, LEGAL_MOVES[partner.standing])
+    kind, standing, with_reason = _MOVES[move]
+    details: dict[str, Any] = {"reason": reason} if with_reason else {}
+    event = kind(**_common(partner, now, cause), **details)
+    return _record(ledger, partner._replace(standing=standing), [event], request)
+
+
+def approve(ledger: Ledger, **details: Any) -> Partner:
+    """Let the partner earn from now on; arguments and errors of `move`."""
+    return move(ledger, "approve", **details)
+
+
+def reject(ledger: Ledger, **details: Any) -> Partner:
+    """Turn the application down; arguments and errors of `move`."""
+    return move(ledger, "reject", **details)
+
+
+def pause(ledger: Ledger, **details: Any) -> Partner:
+    """Let new orders not earn; arguments and errors of `move`."""
+    return move(ledger, "pause", **details)
+
+
+def reinstate(ledger: Ledger, **details: Any) -> Partner:
+    """Let a paused or banned partner earn again; arguments and errors of `move`."""
+    return move(ledger, "reinstate", **details)
+
+
+def ban(ledger: Ledger, **details: Any) -> Partner:
+    """Shut the partner out; arguments and errors of `move`."""
+    return move(ledger, "ban", **details)
+
+
+def change(
+    ledger: Ledger,
+    *,
+    merchant_id: str,
+    partner_id: str,
+    name: str | None = None,
+    email: str | None = None,
+    rate: Rate | None = None,
+    rate_from: datetime | None = None,
+    now: datetime,
+    cause: str,
+    request: Request | None = None,
+) -> Partner:
+    """Change what is given and return the partner; a new rate is for orders from `rate_from` (default `now`) on.
+
+    Raises NotFoundError, RejectedError `bad_rate`, `rate_in_the_past` (orders on the books depend on that time),
+    ConflictError `changed_meanwhile`.
+    """
+    partner = find(ledger, merchant_id, partner_id)
+    events: list[Event] = []
+    fields = tuple(field for field, value in (("name", name), ("email", email)) if value is not None)
+    if fields:
+        hashed = email_hash(ledger.hash_key, email) if email is not None else partner.email_hash
+        events.append(PartnerDetailsChanged(**_common(partner, now, cause), email_hash=hashed, fields=fields))
+        partner = partner._replace(email_hash=hashed)
+    if rate is not None:
+        _check_rate(rate)
+        events.append(RateChanged(**_common(partner, now, cause) | {"occurred_at": rate_from or now}, rate=rate))
+        partner = partner._replace(rate=rate)
+
+    def beside(curs: Cursor[DictRow]) -> None:
+        curs.execute(
+            "UPDATE people.partners SET name = coalesce(%s, name), email = coalesce(%s, email)"
+            " WHERE merchant_id = %s AND partner_id = %s",
+            (name, email, merchant_id, partner_id),
+        )
+
+    def after(curs: Cursor[DictRow], _: int | None) -> None:
+        if rate is not None and rate_from is not None and rate_from < now:
+            _check_rate_from(curs, partner, rate_from)
+
+    return _record(ledger, partner, events, request, beside=beside, after=after)
+
+
+def assign_coupon(
+    ledger: Ledger,
+    *,
+    merchant_id: str,
+    partner_id: str,
+    code: str,
+    now: datetime,
+    cause: str,
+    request: Request | None = None,
+) -> Partner:
+    """Give the partner one more coupon code and return the partner.
+
+    It is the partner's from `now` on, or for ever back where nobody had it before. A code that is the partner's already
+    changes nothing. Raises NotFoundError, ConflictError `coupon_taken`.
+    """
+    partner = find(ledger, merchant_id, partner_id)
+    if _holder(ledger, merchant_id, canonical_coupon(code)) == partner_id:
+        ledger.record([], request=request, result=partner)
+        return partner
+    events = _assignment(ledger, merchant_id, partner_id, code, now, cause)
+    try:
+        position = ledger.record(events, request=request, result=partner)
+    except VersionConflictError as error:
+        raise _taken(code) from error
+    return partner._replace(position=position)
+
+
+def revoke_coupon(
+    ledger: Ledger,
+    *,
+    merchant_id: str,
+    partner_id: str,
+    code: str,
+    now: datetime,
+    cause: str,
+    request: Request | None = None,
+) -> Partner:
+    """Take the code from the partner from `now` on, and return the partner; orders placed before stay the partner's.
+
+    Raises NotFoundError where the partner does not have the code, ConflictError `changed_meanwhile`.
+    """
+    partner = find(ledger, merchant_id, partner_id)
+    code = canonical_coupon(code)
+    stream = Stream.coupon(merchant_id, code)
+    recorded = ledger.stream(stream)
+    if _holder_of(recorded) != partner_id:
+        raise NotFoundError("coupon code", code)
+    event = CouponRevoked(**_common(partner, now, cause), code=code)
+    try:
+        position = ledger.record(following(stream, len(recorded), [event]), request=request, result=partner)
+    except VersionConflictError as error:
+        raise ConflictError("changed_meanwhile", "somebody else changed the coupon code at the same time") from error
+    return partner._replace(position=position)
+
+
+def _record(
+    ledger: Ledger,
+    partner: Partner,
+    events: Sequence[Event],
+    request: Request | None,
+    *,
+    beside: Beside | None = None,
+    after: Any = None,
+) -> Partner:
+    stream = Stream.partner(partner.merchant_id, partner.partner_id)
+    placed = following(stream, partner.version, events)
+    partner = partner._replace(version=partner.version + len(events))
+    try:
+        position = ledger.record(placed, beside=beside, after=after, request=request, result=partner)
+    except VersionConflictError as error:
+        raise ConflictError("changed_meanwhile", "somebody else changed the partner at the same time") from error
+    return partner._replace(position=position)
+
+
+def _common(partner: Partner, now: datetime, cause: str) -> dict[str, Any]:
+    return {
+        "merchant_id": partner.merchant_id,
+        "partner_id": partner.partner_id,
+        "occurred_at": now,
+        "recorded_at": now,
+        "cause": cause,
+    }
+
+
+def _assignment(
+    ledger: Ledger, merchant_id: str, partner_id: str, code: str, now: datetime, cause: str
+) -> list[Recorded]:
+    code = canonical_coupon(code)
+    stream = Stream.coupon(merchant_id, code)
+    recorded = ledger.stream(stream)
+    if _holder_of(recorded) is not None:
+        raise _taken(code)
+    event = CouponAssigned(
+        merchant_id=merchant_id, partner_id=partner_id, occurred_at=now, recorded_at=now, cause=cause, code=code
+    )
+    return following(stream, len(recorded), [event])
+
+
+def _holder(ledger: Ledger, merchant_id: str, code: str) -> str | None:
+    return _holder_of(ledger.stream(Stream.coupon(merchant_id, code)))
+
+
+def _holder_of(recorded: Sequence[Recorded]) -> str | None:
+    latest = recorded[-1].event if recorded else None
+    return latest.partner_id if isinstance(latest, CouponAssigned) else None
+
+
+def _taken(code: str) -> RejectedError:
+    return ConflictError.at("$.coupon_code", "coupon_taken", f"the coupon code {code!r} is taken")
+
+
+def _check_merchant(ledger: Ledger, merchant_id: str) -> None:
+    if not ledger.stream(Stream.merchant(merchant_id)):
+        raise NotFoundError("merchant", merchant_id)
+
+
+def _check_rate(rate: Rate) -> None:
+    in_range = 0 <= rate.bps <= BPS_MAX if rate.type == "percentage" else 0 <= rate.amount_minor <= MINOR_MAX
+    if rate.type not in ("percentage", "fixed") or not in_range:
+        message = "a percentage is from 0 to 100, a fixed amount is not negative"
+        raise RejectedError.at("$.rate.value", "bad_rate", message)
+
+
+def _check_rate_from(curs: Cursor[DictRow], partner: Partner, rate_from: datetime) -> None:
+    # Under the lock of the log: an order that is being booked now is either seen here or decides again with the new
+    # rate.
+    curs.execute(
+        "SELECT latest_occurred_at FROM ledger.partner_orders WHERE merchant_id = %s AND partner_id = %s",
+        (partner.merchant_id, partner.partner_id),
+    )
+    row = curs.fetchone()
+    if row and row["latest_occurred_at"] >= rate_from:
+        latest = row["latest_occurred_at"].isoformat()
+        message = f"orders up to {latest} are on the books at the rate that was in force; a rate can change after that"
+        raise RejectedError.at("$.rate_from", "rate_in_the_past", message)
+
+
+def _fold(merchant_id: str, partner_id: str, recorded: Sequence[Recorded]) -> Partner:
+    if not recorded:
+        raise NotFoundError("partner", partner_id)
+    first = recorded[0].event
+    assert isinstance(first, PartnerRegistered)  # noqa: S101 - what version 1 of this stream is
+    partner = Partner(merchant_id, partner_id, first.standing, first.rate, first.email_hash, len(recorded))
+    for _, _, event in recorded:
+        if isinstance(event, RateChanged):
+            partner = partner._replace(rate=event.rate)
+        elif isinstance(event, PartnerDetailsChanged):
+            partner = partner._replace(email_hash=event.email_hash)
+        elif type(event) in _STANDING_AFTER:
+            partner = partner._replace(standing=_STANDING_AFTER[type(event)])
+    return partner

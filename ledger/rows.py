@@ -1,0 +1,177 @@
+"""The rows that are written beside the events, in their transaction: positions, dead letters, ignored totals, people.
+
+Statements take whole columns (`unnest`), so a batch costs a handful of round trips whatever its size. Rows that several
+batches may touch are written in one order (sorted by key), so that two transactions never wait for each other in a
+circle.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import orjson
+from psycopg import Cursor
+from psycopg.rows import DictRow
+
+from ledger.batch import OUTCOMES, Batch, DeadLetter, Source
+from ledger.hashes import dead_letter_id
+from ledger.store import PositionTakenError, VersionConflictError
+
+_COUNTS = ", ".join(OUTCOMES)
+_MOVE_POSITION = (
+    f"UPDATE ledger.positions SET position = %s, consumed = consumed + %s, updated_at = %s, "  # noqa: S608 - our own words
+    f"{', '.join(f'{name} = {name} + %s' for name in OUTCOMES)}"
+    " WHERE source = %s AND topic = %s AND partition = %s AND position = %s"
+)
+_FIRST_POSITION = (
+    f"INSERT INTO ledger.positions (position, consumed, updated_at, {_COUNTS}, source, topic, partition)"  # noqa: S608
+    f" VALUES ({', '.join(['%s'] * (6 + len(OUTCOMES)))})"
+)
+
+
+def write_batch(curs: Cursor[DictRow], batch: Batch, now: datetime) -> None:
+    """Write what the batch leaves beside its events; the position is moved by `move_position`."""
+    if batch.dead_letters:
+        _insert_dead_letters(curs, batch.dead_letters, now)
+    for cause in sorted(batch.unparked):
+        source, _ = Source.of_cause(cause)
+        reclassify(curs, source, "adjusted", "dead_lettered")
+    if batch.newest:
+        _raise_newest(curs, batch)
+    if batch.ignored:
+        _add_ignored(curs, batch)
+    if batch.customers:
+        _upsert_customers(curs, batch)
+    if batch.notes:
+        _insert_notes(curs, batch)
+
+
+def move_position(
+    curs: Cursor[DictRow], source: Source, after: int | None, to: int, counts: Mapping[str, int], now: datetime
+) -> None:
+    """Move the position from `after` to `to` and add the counts. Raises PositionTakenError where it is not at `after`.
+
+    This row is the fence: a worker that lost the partition and does not know it yet cannot commit anything.
+    """
+    values = [to, sum(counts.values()), now, *(counts[name] for name in OUTCOMES), *source]
+    if after is None:
+        curs.execute(_FIRST_POSITION, values)
+        return
+    curs.execute(_MOVE_POSITION, [*values, after], prepare=True)
+    if curs.rowcount != 1:
+        raise PositionTakenError(f"{source.topic}/{source.partition} is not at {after}: another worker has it")
+
+
+def reclassify(curs: Cursor[DictRow], source: Source, was: str, is_now: str) -> None:
+    """Count one message of the source under another outcome; what was consumed stays the same."""
+    if was not in OUTCOMES or is_now not in OUTCOMES:
+        raise ValueError((was, is_now))
+    if was != is_now:
+        curs.execute(
+            f"UPDATE ledger.positions SET {was} = {was} - 1, {is_now} = {is_now} + 1"  # noqa: S608 - our own words, checked
+            " WHERE source = %s AND topic = %s AND partition = %s",
+            source,
+        )
+
+
+def _insert_dead_letters(curs: Cursor[DictRow], letters: Sequence[DeadLetter], now: datetime) -> None:
+    rows = [
+        (
+            dead_letter_id(*letter.source, letter.position),
+            letter.merchant_id,
+            *letter.source,
+            letter.position,
+            letter.key,
+            letter.raw,
+            _headers_json(letter),
+            letter.error.code,
+            letter.error.path,
+            letter.error.message.replace("\x00", "\\x00"),
+            now,
+        )
+        for letter in letters
+    ]
+    curs.execute(
+        "INSERT INTO ledger.dead_letters (dead_letter_id, merchant_id, source, topic, partition, position, key, raw,"
+        " headers, code, path, reason, received_at)"
+        " SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::bigint[], %s::bytea[],"
+        " %s::bytea[], %s::jsonb[], %s::text[], %s::text[], %s::text[], %s::timestamptz[])"
+        # The message was retried, booked, and then proved wrong after all: its letter is open again.
+        " ON CONFLICT (dead_letter_id) DO UPDATE SET status = 'open', code = excluded.code, path = excluded.path,"
+        " reason = excluded.reason, resolved_at = NULL, resolution = NULL",
+        [list(column) for column in zip(*rows, strict=True)],
+    )
+
+
+def _headers_json(letter: DeadLetter) -> str:
+    # latin-1 keeps every byte as one character; NUL cannot stand in jsonb, and in a header it is as wrong as its
+    # message.
+    return orjson.dumps(
+        [
+            (name.replace("\x00", "?"), (value or b"").decode("latin-1").replace("\x00", "?"))
+            for name, value in letter.headers
+        ]
+    ).decode()
+
+
+def _raise_newest(curs: Cursor[DictRow], batch: Batch) -> None:
+    rows = [(*key, newest) for key, newest in sorted(batch.newest.items())]
+    curs.execute(
+        "INSERT INTO ledger.partner_orders AS p (merchant_id, partner_id, latest_occurred_at)"
+        " SELECT * FROM unnest(%s::text[], %s::text[], %s::timestamptz[])"
+        " ON CONFLICT (merchant_id, partner_id) DO UPDATE SET latest_occurred_at = excluded.latest_occurred_at"
+        " WHERE p.latest_occurred_at < excluded.latest_occurred_at",
+        [list(column) for column in zip(*rows, strict=True)],
+        prepare=True,
+    )
+
+
+def check_directory(curs: Cursor[DictRow], position: int) -> None:
+    """Raise VersionConflictError where a merchant, partner or coupon event was recorded behind the position.
+
+    Runs under the lock of the log, so a batch is committed only if it was decided on what is in force.
+    """
+    curs.execute(
+        "SELECT 1 FROM ledger.events WHERE notification_id > %s AND NOT starts_with(originator_id, 'order/') LIMIT 1",
+        (position,),
+        prepare=True,
+    )
+    if curs.fetchone():
+        raise VersionConflictError("a partner, coupon code or term changed while the batch was decided")
+
+
+def _add_ignored(curs: Cursor[DictRow], batch: Batch) -> None:
+    rows = [(*key, *total) for key, total in sorted(batch.ignored.items())]
+    curs.execute(
+        "INSERT INTO ledger.ignored_totals AS t (merchant_id, day, currency, orders, total_minor)"
+        " SELECT * FROM unnest(%s::text[], %s::date[], %s::text[], %s::bigint[], %s::bigint[])"
+        " ON CONFLICT (merchant_id, day, currency) DO UPDATE"
+        " SET orders = t.orders + excluded.orders, total_minor = t.total_minor + excluded.total_minor",
+        [list(column) for column in zip(*rows, strict=True)],
+    )
+
+
+def _upsert_customers(curs: Cursor[DictRow], batch: Batch) -> None:
+    rows = [(*key, *customer) for key, customer in sorted(batch.customers.items())]
+    curs.execute(
+        "INSERT INTO people.customers AS c (merchant_id, customer_id, name, email)"
+        " SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[])"
+        " ON CONFLICT (merchant_id, customer_id) DO UPDATE"
+        " SET name = coalesce(excluded.name, c.name), email = coalesce(excluded.email, c.email)"
+        " WHERE (excluded.name IS NOT NULL AND excluded.name IS DISTINCT FROM c.name)"
+        " OR (excluded.email IS NOT NULL AND excluded.email IS DISTINCT FROM c.email)",
+        [list(column) for column in zip(*rows, strict=True)],
+        prepare=True,
+    )
+
+
+def _insert_notes(curs: Cursor[DictRow], batch: Batch) -> None:
+    rows = [
+        (*key, customer_id, orjson.dumps(dict(told)).decode())
+        for key, (customer_id, told) in sorted(batch.notes.items())
+    ]
+    curs.execute(
+        "INSERT INTO people.order_notes (merchant_id, order_id, customer_id, metadata)"
+        " SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::jsonb[])"
+        " ON CONFLICT (merchant_id, order_id) DO UPDATE SET metadata = excluded.metadata",
+        [list(column) for column in zip(*rows, strict=True)],
+    )

@@ -1,0 +1,1 @@
+"""The read side: the events told again as balances, revenue, conversions, customers."""

@@ -1,0 +1,563 @@
+"""The bodies and answers of the HTTP API: what its callers send and get, and what OpenAPI publishes.
+
+Bodies refuse what they do not know: a misspelt field would otherwise be dropped in silence. Answers may grow.
+Money is `{"amount": "10.00", "currency": "USD"}`, instants are RFC 3339 in UTC, days `YYYY-MM-DD` in the program's time zone.
+"""
+
+import re
+from datetime import date, datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import jiter
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from schemas.errors import RejectedError
+from schemas.instants import RFC_3339, instant_of, malformed_instant
+from schemas.money import Money
+
+LIMIT_MAX = 200
+LIMIT_DEFAULT = 50
+ORDERS_MAX = 1_000
+POSITION_MAX = 2**63 - 1
+
+# What PostgreSQL's text can hold and a terminal can show: no control characters. \u escapes mean the same in JSON Schema
+# (ECMA 262) and in pydantic's engine.
+NO_CONTROL = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+_SOMETHING = r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u0020\u007f-\u00a0][^\u0000-\u001f\u007f-\u009f]*$"
+_EMAIL = r"^[^\u0000-\u0020\u007f-\u00a0@]{1,64}@[^\u0000-\u0020\u007f-\u00a0@]{1,189}$"
+_INSTANT = re.compile(RFC_3339, re.ASCII)
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+
+
+def _whole_number(value: Any) -> Any:
+    """JSON numbers without a fraction are integers (`10.0` is one); booleans and strings are not."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    number = float(value) if isinstance(value, jiter.LosslessFloat) else value
+    if not isinstance(number, float) or not number.is_integer():
+        raise PydanticCustomError("not_an_integer", "must be a whole number")
+    return int(number)
+
+
+def _number_in_text(value: Any) -> Any:
+    """Query parameters are text: digits, and nothing that only Python would read as a number."""
+    if isinstance(value, int):
+        return value
+    if not isinstance(value, str) or not _INTEGER.fullmatch(value):
+        raise PydanticCustomError("not_an_integer", "must be a whole number")
+    return int(value)
+
+
+def _instant(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value
+    try:
+        if not isinstance(value, str) or not _INSTANT.fullmatch(value):
+            raise malformed_instant(value, "$")
+        return instant_of(value)
+    except RejectedError as error:
+        raise PydanticCustomError(error.code, "{message}", {"message": error.message}) from None
+
+
+def _day(value: Any) -> Any:
+    if isinstance(value, date):
+        return value
+    if not isinstance(value, str) or not _DAY.fullmatch(value):
+        raise PydanticCustomError("not_a_date", "must be a day: YYYY-MM-DD")
+    return value
+
+
+JsonInt = Annotated[int, BeforeValidator(_whole_number), WithJsonSchema({"type": "integer"})]
+QueryInt = Annotated[int, BeforeValidator(_number_in_text)]
+Instant = Annotated[
+    AwareDatetime,
+    BeforeValidator(_instant),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-22T10:00:00Z"]}),
+]
+Day = Annotated[
+    date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date", "examples": ["2026-11-22"]})
+]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=NO_CONTROL)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_SOMETHING)]
+Email = Annotated[str, StringConstraints(max_length=254, pattern=_EMAIL), Field(examples=["jane@example.com"])]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_SOMETHING)]
+CouponCode = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=64, pattern=_SOMETHING),
+    Field(examples=["JANE10"], description="Compared without case and surrounding space."),
+]
+CurrencyCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), Field(examples=["USD"])]
+
+Standing = Literal["applied", "approved", "rejected", "paused", "banned"]
+CommissionStatus = Literal["pending", "approved", "held", "in_payout", "paid", "rejected", "reversed", "skipped"]
+Outcome = Literal["earned", "adjusted", "skipped", "ignored", "duplicate", "dead_lettered"]
+Approval = Literal["immediate", "after_days", "manual"]
+Base = Literal["total", "net_of_tax", "net_of_tax_and_shipping"]
+FixedOnPartialRefund = Literal["keep", "pro_rata"]
+SelfReferral = Literal["skip", "allow"]
+DeadLetterStatus = Literal["open", "retried", "discarded"]
+Interval = Literal["day", "week", "month"]
+
+
+class Body(BaseModel):
+    """What a caller sends."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Answer(BaseModel):
+    """What a caller gets; clients must ignore members that they do not know."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+
+Row = TypeVar("Row", bound=Answer)
+
+
+class Page(Answer, Generic[Row]):
+    """A page of a list. `next_cursor` asks for the next one, null: this was the last."""
+
+    data: list[Row]
+    next_cursor: str | None
+
+
+class Problem(Answer):
+    """An error (RFC 9457). `code` is stable and meant for programs, `detail` for people."""
+
+    model_config = ConfigDict(frozen=True, json_schema_extra={"additionalProperties": True})
+
+    type: str = Field(examples=["about:blank"])
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str = Field(description="The same as the header `X-Request-Id`.")
+    errors: list["FieldError"] | None = Field(default=None, description="The fields at fault, where fields are.")
+    state: str | None = Field(default=None, description="With `illegal_move`: the state that it is in.")
+    legal: list[str] | None = Field(default=None, description="With `illegal_move`: the moves that it can make.")
+
+
+class FieldError(Answer):
+    """One field at fault. `path` is a JSON path into the body, or `query.NAME`, `header.NAME`."""
+
+    path: str = Field(examples=["$.total"])
+    code: str
+    message: str
+
+
+class Nothing(Body):
+    """No member is taken; the body may be left out."""
+
+
+class Because(Body):
+    """Why, for the record."""
+
+    reason: Reason
+
+
+# --- queries -----------------------------------------------------------------------------------------------------------
+
+
+class Query(BaseModel):
+    """The query string of a call; unknown parameters are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Read(Query):
+    """A call that reads a read model."""
+
+    min_position: Annotated[QueryInt, Field(ge=0, le=POSITION_MAX)] | None = Field(
+        default=None,
+        description="Wait (at most 5 s) until the read models have reached this position; 503 `not_yet` after that."
+        " It is the `X-Ledger-Position` of an earlier answer: so a client reads its own writes.",
+    )
+
+
+class Listing(Read):
+    """A call that reads a list."""
+
+    limit: Annotated[QueryInt, Field(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT
+    cursor: Annotated[str, StringConstraints(max_length=512)] | None = Field(
+        default=None, description="The `next_cursor` of the page before."
+    )
+
+
+# --- partners ----------------------------------------------------------------------------------------------------------
+
+
+class Rate(Body):
+    """What a partner earns of an order: a percentage of its base, or a fixed amount in the program's currency."""
+
+    type: Literal["percentage", "fixed"]
+    value: Annotated[str, StringConstraints(max_length=23, pattern=r"^[0-9]{1,16}(\.[0-9]{1,6})?$")] = Field(
+        examples=["10", "12.5"],
+        description="`percentage`: 0 to 100 with at most two decimals; `fixed`: an amount such as `5.00`.",
+    )
+
+
+class NewPartner(Body):
+    """A partner to be registered."""
+
+    name: Name
+    email: Email
+    rate: Rate
+    coupon_code: CouponCode | None = None
+    status: Literal["approved", "applied"] = Field(
+        default="approved", description="`applied`: earns nothing until it is approved."
+    )
+
+
+class PartnerChange(Body):
+    """What is to change of a partner; members that are left out (or null) stay."""
+
+    name: Name | None = None
+    email: Email | None = None
+    rate: Rate | None = None
+    rate_from: Instant | None = Field(
+        default=None, description="Orders placed from then on earn the new rate; left out: from now on."
+    )
+
+
+class NewCoupon(Body):
+    """A coupon code for the partner."""
+
+    code: CouponCode
+
+
+class PartnerState(Answer):
+    """A partner as a command left it."""
+
+    id: str
+    status: Standing
+    rate: Rate = Field(description="The rate that was decided last.")
+    dashboard_url: str = Field(
+        description="Unique, unguessable and stable: the address of the partner's own dashboard, to be sent to the partner."
+        " The page behind it comes with the dashboards."
+    )
+
+
+class Partner(PartnerState):
+    """A partner. Name and e-mail are null once the person was erased."""
+
+    name: str | None
+    email: str | None
+    coupon_codes: list[str]
+
+
+# --- orders ------------------------------------------------------------------------------------------------------------
+
+
+class OrderResult(Answer):
+    """What became of one order event."""
+
+    order_id: str | None = Field(description="Null where the event has none that can be read.")
+    outcome: Outcome
+    commission: Money | None = Field(default=None, description="What the order's commission stands at, if it has one.")
+    error: "OrderError | None" = Field(default=None, description="With `dead_lettered`: why.")
+
+
+class OrderError(Answer):
+    """Why an order event was refused."""
+
+    code: str
+    message: str
+    path: str
+    errors: list[FieldError]
+
+
+class OrderResults(Answer):
+    """One result per order event, in order."""
+
+    results: list[OrderResult]
+
+
+# --- commissions -------------------------------------------------------------------------------------------------------
+
+
+class CommissionsQuery(Listing):
+    """Which commissions."""
+
+    partner_id: Id | None = None
+    status: CommissionStatus | None = None
+    customer_id: Id | None = None
+    from_: Day | None = Field(default=None, alias="from", description="Orders of this day and later.")
+    to: Day | None = Field(default=None, description="Orders of this day and earlier.")
+    currency: CurrencyCode | None = None
+    payout_id: Id | None = None
+
+
+class Commission(Answer):
+    """The partner's share of one order."""
+
+    order_id: str
+    partner_id: str
+    customer_id: str | None
+    coupon_code: str
+    status: CommissionStatus
+    reason: str | None = Field(description="Why it is skipped, held or rejected.")
+    commission: Money = Field(description="What it stands at, after every refund.")
+    clawed_back: Money = Field(description="What was taken back (zero or negative) after it had been paid.")
+    total: Money = Field(description="The order's total as the storefront told it.")
+    refunded: Money = Field(description="How much of the total is gone.")
+    occurred_at: datetime
+    due_at: datetime | None = Field(description="When a pending commission becomes payable by itself.")
+    approved_at: datetime | None
+    paid_at: datetime | None
+    payout_id: str | None
+
+
+class CommissionState(Answer):
+    """A commission as a command left it."""
+
+    order_id: str
+    status: CommissionStatus
+    commission: Money
+
+
+class HistoryEntry(Answer):
+    """One event of the order's stream: what happened, when, why, and how much money it moved."""
+
+    version: int
+    type: str = Field(examples=["CommissionEarned"])
+    summary: str = Field(description="What happened, in a sentence.")
+    occurred_at: datetime
+    recorded_at: datetime
+    cause: str = Field(description="The Kafka position, the request, the timer or the person that made it happen.")
+    amount: Money | None
+    from_status: str | None
+    to_status: str | None
+    reason: str | None
+    refund_id: str | None
+
+
+class CommissionStory(Commission):
+    """A commission with everything that happened to it, oldest first."""
+
+    history: list[HistoryEntry]
+
+
+# --- balances, customers, metrics --------------------------------------------------------------------------------------
+
+
+class BalancesQuery(Listing):
+    """Whose balances."""
+
+    partner_id: Id | None = None
+    currency: CurrencyCode | None = None
+
+
+class Balance(Answer):
+    """What one partner is owed and was paid in one currency. Currencies are never added together."""
+
+    partner_id: str
+    currency: str
+    pending: Money
+    approved: Money
+    held: Money
+    in_payout: Money
+    paid: Money
+    clawed_back: Money
+    payable: Money = Field(description="Approved, net of clawbacks; negative balances are carried forward.")
+
+
+class CustomersQuery(Listing):
+    """Whose customers."""
+
+    partner_id: Id | None = None
+
+
+class CustomerRevenue(Answer):
+    """What a customer bought in one currency."""
+
+    currency: str
+    orders: int
+    gross: Money
+    refunded: Money
+    net: Money
+
+
+class Customer(Answer):
+    """A customer that a partner brought. Name and e-mail are null where unknown, or once the person was erased."""
+
+    id: str
+    name: str | None
+    email: str | None
+    partner_id: str | None = Field(description="Who referred the customer: the partner of the first order.")
+    first_order_at: datetime
+    last_order_at: datetime
+    revenue: list[CustomerRevenue]
+
+
+class CustomerOrder(Answer):
+    """One order of a customer."""
+
+    order_id: str
+    partner_id: str
+    status: CommissionStatus
+    occurred_at: datetime
+    total: Money
+    refunded: Money
+    commission: Money
+
+
+class CustomerStory(Customer):
+    """A customer with the latest orders (at most 200), newest first."""
+
+    orders: list[CustomerOrder]
+
+
+class MetricsQuery(Read):
+    """Which days, how wide the buckets are, and of whom."""
+
+    from_: Day | None = Field(default=None, alias="from", description="Left out: 29 days before `to`.")
+    to: Day | None = Field(default=None, description="The last day, included; left out: today in the program's time zone.")
+    interval: Interval = "day"
+    partner_id: Id | None = None
+    currency: CurrencyCode | None = Field(default=None, description="Left out: the program's currency.")
+
+
+class Revenue(Answer):
+    """What the storefront took for orders with a partner's code."""
+
+    gross: Money
+    refunded: Money
+    net: Money
+
+
+class Commissions(Answer):
+    """What partners earned of it."""
+
+    earned: Money = Field(description="After every adjustment and clawback.")
+    paid: Money
+    outstanding: Money = Field(description="Earned and not yet paid.")
+
+
+class Payouts(Answer):
+    """Payments to partners."""
+
+    count: int
+    amount: Money
+
+
+class Figures(Answer):
+    """The figures of one stretch of time."""
+
+    revenue: Revenue
+    commissions: Commissions
+    conversions: int = Field(description="Orders that earned a commission.")
+
+
+class Point(Figures):
+    """One bucket of the series; `from` and `to` are its first and last day."""
+
+    from_: date = Field(alias="from")
+    to: date
+
+
+class Metrics(Answer):
+    """The figures over time, and over all of it."""
+
+    from_: date = Field(alias="from")
+    to: date
+    interval: Interval
+    currency: str
+    totals: Figures
+    series: list[Point]
+
+
+# --- program, dead letters, intake -------------------------------------------------------------------------------------
+
+
+class Terms(Answer):
+    """The terms under which commissions are earned; every commission keeps those it was decided under."""
+
+    version: int
+    approval: Approval
+    hold_days: int
+    base: Base
+    fixed_on_partial_refund: FixedOnPartialRefund
+    self_referral: SelfReferral
+
+
+class Program(Answer):
+    """The merchant's program."""
+
+    merchant_id: str
+    name: str
+    currency: str
+    time_zone: str
+    terms: Terms
+
+
+class ProgramChange(Body):
+    """New terms; members that are left out (or null) stay as they are."""
+
+    approval: Approval | None = None
+    hold_days: Annotated[JsonInt, Field(ge=0, le=999)] | None = None
+    base: Base | None = None
+    fixed_on_partial_refund: FixedOnPartialRefund | None = None
+    self_referral: SelfReferral | None = None
+
+
+class DeadLettersQuery(Listing):
+    """Which dead letters."""
+
+    status: DeadLetterStatus | None = None
+
+
+class DeadLetter(Answer):
+    """A message that was refused for good, kept with its reason."""
+
+    id: str
+    status: DeadLetterStatus
+    code: str
+    path: str
+    reason: str
+    topic: str
+    partition: int
+    position: int
+    received_at: datetime
+    resolved_at: datetime | None
+    resolution: str | None
+    raw: str | None = Field(description="The message as text; bytes that are not UTF-8 are replaced, null once erased.")
+
+
+class DeadLetterState(Answer):
+    """A dead letter as a command left it; `outcome` is what its message became when it was tried again."""
+
+    id: str
+    status: DeadLetterStatus
+    outcome: Outcome | None
+    resolution: str
+
+
+class Partition(Answer):
+    """How far one partition was read; `consumed` is the sum of the outcomes."""
+
+    source: str = Field(description="The Kafka cluster's id, or `api`, `import`.")
+    topic: str
+    partition: int
+    position: int
+    consumed: int
+    outcomes: "Outcomes"
+    updated_at: datetime
+
+
+class Outcomes(Answer):
+    """How many messages ended how."""
+
+    earned: int
+    adjusted: int
+    skipped: int
+    ignored: int
+    duplicate: int
+    dead_lettered: int
+
+
+class Intake(Answer):
+    """Every partition."""
+
+    data: list[Partition]

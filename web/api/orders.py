@@ -1,0 +1,81 @@
+"""Orders by HTTP: the same order events that storefronts publish to the topic, into the same books."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import Field, PlainValidator, RootModel, SkipValidation, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from ledger.batch import Result
+from ledger.intake import Taken
+from ledger.requests import Request
+from schemas.api import ORDERS_MAX, FieldError, OrderError, OrderResult, OrderResults, Query
+from schemas.errors import RejectedError
+from schemas.money import Money
+from schemas.order_messages import (
+    CancelledMessage,
+    DisputedMessage,
+    DisputeWonMessage,
+    PlacedMessage,
+    RefundedMessage,
+)
+from web.api.calls import Call, Reply
+from web.api.routes import RouteTable
+
+orders = RouteTable("orders")
+
+_REFUSED = "Whatever else is sent becomes a dead letter and says so in its result; its neighbours are booked."
+_AnyObject = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "description": _REFUSED})]
+_Anything = Annotated[Any, WithJsonSchema({"description": _REFUSED})]
+_Known = PlacedMessage | RefundedMessage | CancelledMessage | DisputedMessage | DisputeWonMessage
+_One = Annotated[_Known | _AnyObject, SkipValidation]
+_Many = Annotated[list[Annotated[_Known | _Anything, SkipValidation]], Field(min_length=1, max_length=ORDERS_MAX)]
+
+
+def _listed(value: Any) -> list[Any]:
+    """One event is a list of one. What an event says is read by the intake, which keeps what it must refuse."""
+    if isinstance(value, dict):
+        return [value]
+    if not isinstance(value, list):
+        raise PydanticCustomError("wrong_type", "must be an order event or an array of them")
+    if not 0 < len(value) <= ORDERS_MAX:
+        code = "too_long" if value else "too_short"
+        raise PydanticCustomError(code, "must have 1 to {most} order events", {"most": ORDERS_MAX})
+    return value
+
+
+class OrderEvents(RootModel[Annotated[list[Any], PlainValidator(_listed, json_schema_input_type=_One | _Many)]]):
+    """One order event or an array of at most 1,000, as on the topic `orders`; `merchant_id` may be left out."""
+
+
+@orders.post("/orders", body=OrderEvents, answer=OrderResults, large=True)
+async def take_orders(call: Call[OrderEvents, Query]) -> Reply:
+    """Take order events.
+
+    Each event has its own result, in order: one that is refused does not keep the others from being booked. Events are
+    deduplicated by their order's and refund's own ids, so sending them again is always safe.
+    """
+    def command(request: Request | None) -> Taken:
+        return call.intake.take_objects(call.merchant_id, call.body.root, call.now, request)
+
+    return await call.write(command, lambda taken: _answer(taken.results if isinstance(taken, Taken) else taken))
+
+
+def _answer(results: Sequence[Result]) -> OrderResults:
+    return OrderResults(results=[result_of(result) for result in results])
+
+
+def result_of(result: Result) -> OrderResult:
+    """Return what became of one order event."""
+    known = result.commission_minor is not None and result.currency is not None
+    return OrderResult(
+        order_id=result.order_id,
+        outcome=result.outcome,  # type: ignore[arg-type]
+        commission=Money.of(result.commission_minor, result.currency) if known else None,  # type: ignore[arg-type]
+        error=_error(result.error) if result.error else None,
+    )
+
+
+def _error(error: RejectedError) -> OrderError:
+    fields = [FieldError(path=fault.path, code=fault.code, message=fault.message) for fault in error.faults]
+    return OrderError(code=error.code, message=error.message, path=error.path, errors=fields)

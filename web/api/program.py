@@ -1,0 +1,51 @@
+"""The merchant's program and its terms."""
+
+from ledger import merchants
+from ledger.merchants import Merchant
+from schemas import api
+from schemas.api import Program, ProgramChange, Query, Read
+from web.api.calls import Call, Reply
+from web.api.routes import RouteTable
+
+program = RouteTable("program")
+
+
+@program.get("/program", query=Read, answer=Program)
+async def show_program(call: Call[None, Read]) -> Reply:
+    """Show the program and the terms that were decided last."""
+    merchant = await call.run(lambda: merchants.find(call.services.ledger, call.merchant_id))
+    return Reply(_shown(merchant), merchant.position)
+
+
+@program.patch("/program", body=ProgramChange, answer=Program)
+async def change_program(call: Call[ProgramChange, Query]) -> Reply:
+    """Change the terms.
+
+    The new version holds for orders that are placed from now on; commissions keep the terms that they were decided under.
+    """
+    changes = call.body.model_dump(exclude_none=True)
+    return await call.write(
+        lambda request: merchants.change_terms(
+            call.services.ledger, merchant_id=call.merchant_id, changes=changes, now=call.now, cause=call.cause,
+            request=request,
+        ),
+        _shown,
+    )  # fmt: skip
+
+
+def _shown(merchant: Merchant) -> Program:
+    terms = merchant.terms
+    return Program(
+        merchant_id=merchant.merchant_id,
+        name=merchant.name,
+        currency=merchant.currency,
+        time_zone=merchant.time_zone,
+        terms=api.Terms(
+            version=terms.version,
+            approval=terms.approval,  # type: ignore[arg-type]
+            hold_days=terms.hold_days,
+            base=terms.base,  # type: ignore[arg-type]
+            fixed_on_partial_refund=terms.fixed_on_partial_refund,  # type: ignore[arg-type]
+            self_referral=terms.self_referral,  # type: ignore[arg-type]
+        ),
+    )

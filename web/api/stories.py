@@ -1,0 +1,120 @@
+"""An order's events as a story: what happened, when, why, and how much money it moved."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from ledger.events import (
+    CommissionAdjusted,
+    CommissionApproved,
+    CommissionClawedBack,
+    CommissionCorrected,
+    CommissionEarned,
+    CommissionHeld,
+    CommissionMarkedUnpaid,
+    CommissionPaid,
+    CommissionRejected,
+    CommissionReleased,
+    CommissionReopened,
+    CommissionReserved,
+    CommissionSkipped,
+    CommissionUnreserved,
+    Event,
+    ParkedRefundRejected,
+    Rate,
+    RefundParked,
+    topic_of,
+)
+from schemas.api import HistoryEntry
+from schemas.money import Money, to_decimal_string
+from web.api.rates import value_of
+
+_KINDS = {
+    "refund": "A refund",
+    "cancellation": "A cancellation",
+    "dispute": "A dispute",
+    "dispute_won": "A dispute that was won",
+}
+
+
+def entry_of(version: int, event: Event) -> HistoryEntry:
+    """Return one event, explained."""
+    currency = getattr(event, "currency", None)
+    amount = getattr(event, "amount_minor", None)
+    return HistoryEntry(
+        version=version,
+        type=topic_of(event),
+        summary=summary_of(event),
+        occurred_at=event.occurred_at,
+        recorded_at=event.recorded_at,
+        cause=event.cause,
+        amount=None if currency is None or amount is None else Money.of(amount, currency),
+        from_status=getattr(event, "from_state", None),
+        to_status=getattr(event, "to_state", None),
+        reason=getattr(event, "reason", None) or None,
+        refund_id=getattr(event, "refund_id", None),
+    )
+
+
+def summary_of(event: Event) -> str:
+    """Return what happened, in a sentence."""
+    tell = _SENTENCES.get(type(event))
+    return tell(event) if tell else topic_of(event)
+
+
+def _money(minor: int, currency: str | None) -> str:
+    return f"{to_decimal_string(minor, currency)} {currency}" if currency else str(minor)
+
+
+def _amount(event: Any) -> str:
+    return _money(event.amount_minor, event.currency)
+
+
+def _rate(rate: Rate, currency: str) -> str:
+    return f"a fixed {value_of(rate, currency)} {currency}" if rate.type == "fixed" else f"{value_of(rate, currency)} %"
+
+
+def _earned(event: CommissionEarned) -> str:
+    order = f"An order of {_money(event.total_minor, event.currency)} came with code {event.coupon_code}"
+    rate = _rate(event.rate, event.currency)
+    if event.rate.type == "percentage":
+        rate += f" of {_money(event.base_minor, event.currency)} ({event.base.replace('_', ' ')})"
+    return f"{order}: {rate} is {_amount(event)}, under version {event.terms_version} of the terms."
+
+
+def _skipped(event: CommissionSkipped) -> str:
+    order = f"An order of {_money(event.total_minor, event.currency)} came with code {event.coupon_code}"
+    return f"{order} and earned nothing: {event.reason.replace('_', ' ')}."
+
+
+def _fact(event: RefundParked | CommissionCorrected) -> str:
+    told = _KINDS.get(event.kind, event.kind)
+    return f"{told} of {_money(event.refund_minor, event.currency)}" if event.kind == "refund" else told
+
+
+def _corrected(event: CommissionCorrected) -> str:
+    late = ", which had come before its order," if event.parked else ""
+    return f"{_fact(event)}{late} changed what the partner is owed by {_amount(event)}."
+
+
+def _clawed_back(event: CommissionClawedBack) -> str:
+    return f"{_fact(event)} came when the commission was already on its way out: an entry of {_amount(event)} stands beside it."
+
+
+_Tell: TypeAlias = Callable[[Any], str]
+_SENTENCES: dict[type[Event], _Tell] = {
+    CommissionEarned: _earned,
+    CommissionSkipped: _skipped,
+    RefundParked: lambda event: f"{_fact(event)} came before its order and waits for it.",
+    CommissionAdjusted: _corrected,
+    CommissionClawedBack: _clawed_back,
+    ParkedRefundRejected: lambda event: f"The order came and its early {event.kind} proved wrong: {event.code}.",
+    CommissionApproved: lambda event: f"{_amount(event)} became payable.",
+    CommissionHeld: lambda event: f"{_amount(event)} was put on hold: {event.reason}",
+    CommissionReleased: lambda event: f"{_amount(event)} was released and is {event.to_state} again.",
+    CommissionRejected: lambda event: f"{_amount(event)} was rejected: {event.reason}",
+    CommissionReopened: lambda event: f"The rejection was taken back; {_amount(event)} is {event.to_state} again.",
+    CommissionReserved: lambda event: f"{_amount(event)} went into payout {event.payout_id}.",
+    CommissionUnreserved: lambda event: f"Payout {event.payout_id} did not happen; {_amount(event)} is payable again.",
+    CommissionPaid: lambda event: f"{_amount(event)} was paid: {event.reference}",
+    CommissionMarkedUnpaid: lambda event: f"{_amount(event)} is owed again: {event.reason}",
+}
