@@ -7,14 +7,14 @@ kept per *source*: the cluster's id and the topic's id, both made up by the brok
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
-from consumers.metadata import TopicRequest
+from consumers.metadata import MetadataResponseV10, TopicRequest
 from schemas.errors import RetryableError
 
 _REQUEST_TIMEOUT_MS = 5_000
@@ -30,6 +30,21 @@ class TopicMissingError(RetryableError):
     """The broker answers, and has no such topic (yet)."""
 
 
+class Log(NamedTuple):
+    """Which log it is: the ids that the broker made up for the cluster and for the topic."""
+
+    cluster_id: str
+    topic_id: str
+
+    @property
+    def source(self) -> str:
+        """The name under which its positions are kept. It stands in the cause of every event, so it is kept short.
+
+        48 bits tell the successive topics of one cluster apart. A broker too old for topic ids leaves the cluster's id.
+        """
+        return f"{self.cluster_id}/{self.topic_id[:_TOPIC_ID_LENGTH]}" if self.topic_id else self.cluster_id
+
+
 class Broker:
     """A connection of its own to the cluster, used for nothing but asking who is there. Not thread-safe."""
 
@@ -39,20 +54,15 @@ class Broker:
         self._client: AIOKafkaClient | None = None
         self._connecting = asyncio.Lock()
 
-    async def source(self) -> str:
-        """Return the name of the log: `<cluster id>/<start of the topic's id>`, or the cluster's id alone from an old broker.
-
-        It stands in the cause of every event, so it is kept short: 48 bits tell a cluster's successive topics apart.
-
-        Raises BrokerAwayError, TopicMissingError.
-        """
+    async def log(self) -> Log:
+        """Return which log the topic is now. Raises BrokerAwayError, TopicMissingError."""
         answer = await self._ask()
-        (error, topic_id) = next(((t[0], getattr(t, "topic_id", "")) for t in answer.topics), (_UNKNOWN_TOPIC, ""))
+        error, topic_id = _answer_for_topic(answer)
         if error == _UNKNOWN_TOPIC:
             raise TopicMissingError(f"the broker has no topic {self.topic!r}")
         if error:
             raise BrokerAwayError(f"the broker does not describe the topic {self.topic!r} (error {error})")
-        return f"{answer.cluster_id}/{topic_id[:_TOPIC_ID_LENGTH]}" if topic_id else str(answer.cluster_id)
+        return Log(str(answer.cluster_id), topic_id)
 
     async def create_topic(self, partitions: int, replication_factor: int) -> None:
         """Create the topic; that somebody else was faster is fine. Raises BrokerAwayError."""
@@ -108,3 +118,11 @@ class Broker:
             except (KafkaError, OSError, TimeoutError) as error:
                 failure = error
         raise failure
+
+
+def _answer_for_topic(answer: Any) -> tuple[int, str]:
+    """Return the error code (0: none) and the id of the one topic that was asked for, empty from an old broker."""
+    if not answer.topics:
+        return _UNKNOWN_TOPIC, ""
+    error_code, _, topic_id, *_ = answer.topics[0]
+    return error_code, topic_id if answer.API_VERSION >= MetadataResponseV10.API_VERSION else ""

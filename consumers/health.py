@@ -29,7 +29,7 @@ class Health:
 
     def up(self, condition: str) -> None:
         """Tell that the condition is fine."""
-        if self._reasons.get(condition, "unknown") is not None:
+        if self._reasons.get(condition) is not None:
             self._reasons[condition] = None
             _log.info(f"{condition}: fine", condition=condition, ready=self.ready)
 
@@ -42,7 +42,7 @@ class Health:
 
     def is_up(self, condition: str) -> bool:
         """Return whether this one condition is fine."""
-        return self._reasons.get(condition, "unknown") is None
+        return self._reasons.get(condition) is None
 
     def report(self) -> dict[str, Any]:
         """Return what `/readyz` answers: `ready`, each condition (`ok` or its reason), and the worker's facts."""

@@ -46,7 +46,7 @@ _PARTITION = (
 )
 
 
-class MetadataResponseV10(Response):
+class MetadataResponseV10(Response):  # type: ignore[misc]
     """The broker's answer: the cluster, and of each topic its id."""
 
     API_KEY = 3
@@ -73,7 +73,7 @@ class MetadataResponseV10(Response):
     )
 
 
-class MetadataRequestV10(RequestStruct):
+class MetadataRequestV10(RequestStruct):  # type: ignore[misc]
     """The request on the wire."""
 
     API_KEY = 3
@@ -89,7 +89,7 @@ class MetadataRequestV10(RequestStruct):
     )
 
 
-class TopicRequest(Request[MetadataRequestV10]):
+class TopicRequest(Request[MetadataRequestV10]):  # type: ignore[misc]
     """Asks for one topic, and creates none by asking."""
 
     API_KEY = 3

@@ -42,6 +42,8 @@ _NO_PARTITION = -1
 class OrderIntake(Service):
     """The service that reads the orders topic. Started and stopped by the Faust app; one a process."""
 
+    mundane_level = "debug"
+
     def __init__(
         self, settings: WorkerSettings, intake: Intake, broker: Broker, health: Health, now: Callable[[], datetime]
     ) -> None:
@@ -64,8 +66,9 @@ class OrderIntake(Service):
 
     async def on_stop(self) -> None:
         """Finish the batches at the database, tell Kafka where we are, leave the group."""
-        self._changed.set()
         if self._main is not None:
+            # What it is waiting for (messages, a rebalance, the broker) is of no interest any more; it tidies up after itself.
+            self._main.cancel()
             await asyncio.wait({self._main}, timeout=self._settings.stop_timeout_s)
 
     def facts(self) -> Mapping[str, Any]:
@@ -76,7 +79,8 @@ class OrderIntake(Service):
         }
 
     def _fact(self, tp: TopicPartition, partition: Partition) -> Mapping[str, Any]:
-        newest = self._consumer.highwater(tp) if self._consumer is not None else None
+        consumer = self._consumer
+        newest = consumer.highwater(tp) if consumer is not None and tp in consumer.assignment() else None
         done = -1 if partition.tracked is None else partition.tracked
         lag = max(0, newest - 1 - done) if newest is not None else None
         return {"position": partition.tracked, "lag": lag, "outcomes": partition.counts}
@@ -137,7 +141,7 @@ class OrderIntake(Service):
         )
 
     async def _find_source(self) -> None:
-        self._source_name = await self._broker.source()
+        self._source_name = (await self._broker.log()).source
         self._health.up("broker")
         self._health.up("topic")
 
@@ -179,7 +183,7 @@ class OrderIntake(Service):
             self._raise_failures()
             if unplaced := self._assigned - self._partitions.keys():
                 await self._place(consumer, unplaced)
-            elif self._assigned and not any(partition.room for partition in self._partitions.values()):
+            elif self._assigned and not any(partition.has_room for partition in self._partitions.values()):
                 await self._pause(_POLL_MS / 1000)
             else:
                 await self._poll(consumer)
@@ -193,7 +197,8 @@ class OrderIntake(Service):
         """Seek each partition to where the ledger stands. What fails is tried again; a rebalance meanwhile makes it pointless."""
         assigned = self._assigned
         try:
-            await self._find_source()
+            if not await self._same_log():
+                return
             begins = await consumer.beginning_offsets(list(unplaced))
             ends = await consumer.end_offsets(list(unplaced))
             for tp in unplaced:
@@ -214,13 +219,17 @@ class OrderIntake(Service):
         (An unclean election of a leader does that.) Its offsets are given out again to other messages, so it gets positions of its
         own and is read from the beginning: the orders in it are recognised, and none is missed.
         """
-        for number in range(1, 1_000):
-            name = self._source_name if number == 1 else f"{self._source_name}#{number}"
-            source = Source(name, tp.topic, tp.partition)
-            tracked = self._intake.position(source)
-            if tracked is None or tracked < end:
-                return source, tracked
-        raise RetryableError(f"{tp.topic}/{tp.partition} was cut off a thousand times")
+        number = 1
+        source = Source(self._source_name, tp.topic, tp.partition)
+        tracked = self._intake.position(source)
+        while tracked is not None:
+            number += 1
+            later = source._replace(source=f"{self._source_name}#{number}")
+            tracked_later = self._intake.position(later)
+            if tracked_later is None and tracked < end:
+                break
+            source, tracked = later, tracked_later
+        return source, tracked
 
     def _begin(
         self, consumer: AIOKafkaConsumer, tp: TopicPartition, source: Source, tracked: int | None, begin: int
@@ -247,10 +256,9 @@ class OrderIntake(Service):
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> None:
         # Never cancelled: aiokafka's bookkeeping of who still polls does not survive that.
-        open_for = {tp: partition for tp, partition in self._partitions.items() if partition.room}
+        open_for = {tp: partition for tp, partition in self._partitions.items() if partition.has_room}
         wanted = list(open_for) or [TopicPartition(self._broker.topic, _NO_PARTITION)]
-        most = min((partition.room for partition in open_for.values()), default=1)
-        fetched = await consumer.getmany(*wanted, timeout_ms=_POLL_MS, max_records=most)
+        fetched = await consumer.getmany(*wanted, timeout_ms=_POLL_MS, max_records=self._settings.batch_messages)
         if fetched and await self._same_log():
             for tp, records in fetched.items():
                 partition = self._partitions.get(tp)
@@ -261,7 +269,7 @@ class OrderIntake(Service):
         """Return whether what was fetched is of the log that our positions speak of; if not, all partitions are placed anew."""
         while not self.should_stop and self._assigned:
             try:
-                name = await self._broker.source()
+                name = (await self._broker.log()).source
             except RetryableError as error:
                 self._health.down("broker", str(error))
                 await self._pause(_RETRY_S)
@@ -270,16 +278,11 @@ class OrderIntake(Service):
             if name == self._source_name:
                 return True
             _log.warning("the orders topic is another one now", was=self._source_name, source=name)
-            await self.follow_new_log()
-            return False
+            await self._close_partitions(self._settings.stop_timeout_s / 2)
+            self._partitions.clear()
+            self._hinted.clear()
+            self._source_name = name
         return False
-
-    async def follow_new_log(self) -> None:
-        """Let go of all partitions and place them anew, because the topic was replaced."""
-        await self._close_partitions(self._settings.stop_timeout_s / 2)
-        self._partitions.clear()
-        self._hinted.clear()
-        self._changed.set()
 
     async def _accept(
         self, consumer: AIOKafkaConsumer, tp: TopicPartition, partition: Partition, records: Sequence[ConsumerRecord]

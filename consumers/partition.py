@@ -49,15 +49,17 @@ class Partition:
         self._batch_messages, self._batch_bytes = batch_messages, batch_bytes
         self._on_moved, self._on_room = on_moved, on_room
         self._waiting: deque[Message] = deque()
+        self._waiting_bytes = 0
         self._filled = asyncio.Event()
         self._closed = False
         self._at_database = False
         self._task = asyncio.create_task(self._run(), name=f"intake {source.topic}/{source.partition}")
 
     @property
-    def room(self) -> int:
-        """How many more messages may be fetched: one batch waits while one is at the database."""
-        return 0 if self._closed else max(0, self._batch_messages - len(self._waiting))
+    def has_room(self) -> bool:
+        """Whether more may be fetched: about one batch waits while one is at the database."""
+        full = len(self._waiting) >= self._batch_messages or self._waiting_bytes >= self._batch_bytes
+        return not self._closed and not full
 
     @property
     def failure(self) -> BaseException | None:
@@ -68,6 +70,7 @@ class Partition:
     def offer(self, messages: Sequence[Message]) -> None:
         """Add fetched messages behind those that wait."""
         self._waiting.extend(messages)
+        self._waiting_bytes += sum(map(_size, messages))
         self.expected = messages[-1].position + 1
         self._filled.set()
 
@@ -93,10 +96,11 @@ class Partition:
         batch: list[Message] = []
         size = 0
         while self._waiting and len(batch) < self._batch_messages:
-            size += len(self._waiting[0].raw or b"") + _MESSAGE_OVERHEAD_BYTES
+            size += _size(self._waiting[0])
             if batch and size > self._batch_bytes:
                 break
             batch.append(self._waiting.popleft())
+        self._waiting_bytes = max(0, self._waiting_bytes - size) if self._waiting else 0
         self._on_room()
         return batch
 
@@ -145,6 +149,10 @@ class Partition:
             self._closed = True
             self._waiting.clear()
             self._on_moved(self)
+
+
+def _size(message: Message) -> int:
+    return len(message.raw or b"") + _MESSAGE_OVERHEAD_BYTES
 
 
 def _worth_another_try(error: Exception) -> bool:

@@ -1,1 +1,1 @@
-"""The read side: the events told again as balances, revenue, conversions, customers."""
+"""The read side: read models that are fed from the log, can be dropped and rebuilt, and decide nothing."""

@@ -69,7 +69,7 @@ def _day(value: Any) -> Any:
     return value
 
 
-JsonInt = Annotated[int, BeforeValidator(_whole_number), WithJsonSchema({"type": "integer"})]
+JsonInt = Annotated[int, BeforeValidator(_whole_number)]
 QueryInt = Annotated[int, BeforeValidator(_number_in_text)]
 Instant = Annotated[
     AwareDatetime,

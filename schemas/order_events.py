@@ -108,9 +108,13 @@ def parse_object(obj: object, merchant_id: str | None = None, *, at: str = "$") 
         raise RejectedError.at(at, "not_an_object", "must be a JSON object")
     if merchant_id is not None:
         obj = _with_merchant(obj, merchant_id, at)
+    kind = obj.get("type")
+    build = _BUILDERS.get(kind) if type(kind) is str else None
+    if build is None:
+        raise refusal(obj, at)
     try:
-        return _BUILDERS[obj["type"]](obj)
-    except (KeyError, TypeError, ValidationError, RejectedError):
+        return build(obj)
+    except (ValidationError, RejectedError):
         raise refusal(obj, at) from None
 
 

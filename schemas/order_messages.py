@@ -7,7 +7,16 @@ into what the ledger reads.
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, SkipValidation, StringConstraints, TypeAdapter, WithJsonSchema, with_config
+from pydantic import (
+    ConfigDict,
+    Field,
+    JsonValue,
+    SkipValidation,
+    StringConstraints,
+    TypeAdapter,
+    WithJsonSchema,
+    with_config,
+)
 from typing_extensions import TypedDict
 
 from schemas.instants import RFC_3339
@@ -215,7 +224,7 @@ class RefundedMessage(_Message):
 
 
 def _example(kind: str, event_id: str, **more: str) -> ConfigDict:
-    example = {
+    example: JsonValue = {
         "type": kind,
         "event_id": event_id,
         **_ABOUT_AN_ORDER,

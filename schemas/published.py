@@ -145,7 +145,7 @@ def _name_of(kind: str) -> str:
 
 def stale() -> list[Path]:
     """Return the committed documents that are missing or no longer what the shapes say."""
-    return [path for path, text in documents().items() if not path.exists() or path.read_text() != text]
+    return [path for path, text in documents().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1 if stale() else 0
     for path, text in documents().items():
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         sys.stdout.write(f"{path.relative_to(FOLDER.parent)}\n")
     return 0
 

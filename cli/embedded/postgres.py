@@ -168,10 +168,13 @@ class EmbeddedPostgres:
             return
         self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock.acquire()
+        known = self._sockets is not None
         try:
             self._start()
         except BaseException:
             self._abandon()
+            if not known:
+                self._remove_sockets()
             raise
 
     def stop(self, mode: str = "fast") -> None:
@@ -189,9 +192,7 @@ class EmbeddedPostgres:
     def close(self) -> None:
         """Stop the server and remove its socket folder: the address is not valid any more."""
         self.stop()
-        if self._sockets is not None:
-            shutil.rmtree(self._sockets, ignore_errors=True)
-            self._sockets = None
+        self._remove_sockets()
 
     def tcp_url(self, database: str = "postgres") -> str:
         """Return the address of a database on the port, with the password; raises EmbeddedError without a port."""
@@ -328,6 +329,11 @@ class EmbeddedPostgres:
         self._sockets = Path(tempfile.mkdtemp(prefix="cl-", dir="/tmp"))
         if identity.user is not None and identity.group is not None:
             os.chown(self._sockets, identity.user, identity.group)
+
+    def _remove_sockets(self) -> None:
+        if self._sockets is not None:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+            self._sockets = None
 
     def _end_previous(self) -> None:
         """Clear what a killed owner left: a server that still runs, or the record of one whose number is another's."""

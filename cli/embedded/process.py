@@ -22,7 +22,7 @@ POLL_S = 0.02
 # *thread* that started the server ends, it is lost on entering a user namespace, and macOS has no such thing.
 _GUARD = """
 read -r _
-kill -"$1" "$2" 2>/dev/null || exit 0
+kill -"$1" "$2" 2>/dev/null
 waited=0
 while kill -0 "$2" 2>/dev/null; do
   [ "$waited" -lt 60 ] || kill -KILL "$2"

@@ -11,7 +11,7 @@ _LISTEN = "0A"
 
 
 def ended(what: int | Path, *, timeout_s: float) -> bool:
-    """Return whether the process (by its id) or the file is gone, waiting for it: neither announces its end to strangers."""
+    """Return whether the process (by its id) or the file is gone, waiting for it: strangers are not told of an end."""
     deadline = time.monotonic() + timeout_s
     while command_of(what) if isinstance(what, int) else what.exists():
         if time.monotonic() > deadline:

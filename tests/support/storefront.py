@@ -150,6 +150,7 @@ class History:
     """
 
     def __init__(self, path: Path) -> None:
+        _cut_torn_line(path)
         self._file: IO[str] = path.open("a", encoding="utf-8")
 
     def sending(self, first: int, batch: Sequence[Outgoing]) -> None:
@@ -166,6 +167,14 @@ class History:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Take off a last line that a killed producer did not finish: its message was never sent."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def read_history(path: Path) -> dict[int, Sent]:

@@ -353,7 +353,7 @@ GARBAGE: dict[str, Callable[[Order], bytes]] = {
     "no such currency": lambda order: order.placed().replace(f'"{order.currency}"'.encode(), b'"ZZZ"'),
     "a float for a total": lambda order: _total(order, b"12.5"),
     "a total in words": lambda order: _total(order, b'"ten"'),
-    "a total with too many decimals": lambda order: _total(order, b'"1.2345"'),
+    "a total with too many decimals": lambda order: _total(order, b'"1.%0*d"' % (EXPONENTS[order.currency] + 1, 1)),
     "a negative total": lambda order: _total(order, b'"-5"'),
     "a total beyond all bounds": lambda order: _total(order, b'"9999999999999999"'),
     "a refund of nothing": lambda order: order.refunded("r1", 0),

@@ -1,0 +1,125 @@
+-- table --
+-- One row per order with a partner's code: the commission as it stands. Wide columns first, so that none is padded.
+-- `place` is where it stands in lists, for ever: the day of the order, then the position of its first event (40 bits of it).
+CREATE TABLE commissions (
+    place bigint NOT NULL,
+    last_position bigint NOT NULL,
+    version bigint NOT NULL,
+    total_minor bigint NOT NULL,
+    remaining_minor bigint NOT NULL,
+    amount_minor bigint NOT NULL,
+    clawed_back_minor bigint NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    due_at timestamptz,
+    approved_at timestamptz,
+    paid_at timestamptz,
+    occurred_on date NOT NULL,
+    merchant_id text COLLATE "C" NOT NULL,
+    order_id text COLLATE "C" NOT NULL,
+    partner_id text COLLATE "C" NOT NULL,
+    customer_id text COLLATE "C",
+    currency text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    coupon_code text COLLATE "C" NOT NULL,
+    payout_id text COLLATE "C",
+    reason text COLLATE "C",
+    PRIMARY KEY (merchant_id, order_id)
+);
+
+-- indexes --
+-- Lists are newest first by place, which never changes: a page stays where it was while rows are added, and a range of days is a
+-- range of places. Each filter of the API finds its rows in that order, at any size. What tells most stands first: sorting by it is
+-- most of what a rebuild costs here.
+CREATE INDEX commissions_by_place ON commissions (merchant_id, place);
+CREATE INDEX commissions_by_partner ON commissions (partner_id, merchant_id, place);
+CREATE INDEX commissions_by_customer ON commissions (customer_id, merchant_id, place) WHERE customer_id IS NOT NULL;
+CREATE INDEX commissions_by_payout ON commissions (payout_id, merchant_id, place) WHERE payout_id IS NOT NULL;
+-- Serves a state and a currency together; a list of only one of them asks for each of the others in turn (`page`).
+CREATE INDEX commissions_by_state ON commissions (state, currency, merchant_id, place);
+CREATE INDEX commissions_due ON commissions (due_at) WHERE state = 'pending' AND due_at IS NOT NULL;
+
+-- apply: moves (on CommissionMoved ParkedRefundRejected) --
+-- What the batch does to each order after its first event: sums, and what the last change of state says.
+INSERT INTO moves (
+    amount_minor, clawed_back_minor, revenue_minor, last_position, version, approved_at, paid_at, merchant_id, order_id,
+    state, payout_id, reason
+)
+SELECT
+    moved.amount_minor, moved.clawed_back_minor, moved.revenue_minor, moved.last_position, moved.version,
+    approval.occurred_at, payment.occurred_at, moved.merchant_id, moved.order_id,
+    change.to_state,
+    CASE WHEN change.topic IN ('CommissionReserved', 'CommissionPaid') THEN change.payout_id END,
+    change.reason
+FROM (
+    SELECT
+        merchant_id,
+        order_id,
+        coalesce(sum(amount_minor) FILTER (WHERE topic = 'CommissionAdjusted'), 0) AS amount_minor,
+        coalesce(sum(amount_minor) FILTER (WHERE topic = 'CommissionClawedBack'), 0) AS clawed_back_minor,
+        sum(revenue_minor) AS revenue_minor,
+        max(position) AS last_position,
+        max(version) AS version,
+        max(position) FILTER (WHERE from_state <> to_state) AS changed,
+        max(position) FILTER (WHERE to_state = 'approved' AND from_state NOT IN ('approved', 'in_payout', 'paid')) AS approved,
+        max(position) FILTER (WHERE to_state = 'paid' AND from_state <> 'paid') AS paid
+    FROM facts
+    WHERE order_id IS NOT NULL AND topic NOT IN ('CommissionEarned', 'CommissionSkipped', 'RefundParked')
+    GROUP BY order_id, merchant_id
+) AS moved
+LEFT JOIN facts AS change ON change.position = moved.changed AND change.from_state <> change.to_state
+LEFT JOIN facts AS approval ON approval.position = moved.approved AND approval.to_state = 'approved'
+LEFT JOIN facts AS payment ON payment.position = moved.paid AND payment.to_state = 'paid'
+
+-- apply: open (on OrderTaken) --
+-- New orders, with what the same batch did to them already. An order that is there twice is an error: the key says so.
+INSERT INTO commissions (
+    place, last_position, version, total_minor, remaining_minor, amount_minor, clawed_back_minor,
+    occurred_at, due_at, approved_at, paid_at, occurred_on,
+    merchant_id, order_id, partner_id, customer_id, currency, state, coupon_code, payout_id, reason
+)
+SELECT
+    ((fact.occurred_on - DATE '1970-01-01')::bigint << 40) + fact.position,
+    coalesce(moves.last_position, fact.position),
+    coalesce(moves.version, fact.version),
+    fact.total_minor,
+    fact.total_minor + coalesce(moves.revenue_minor, 0),
+    fact.amount_minor + coalesce(moves.amount_minor, 0),
+    coalesce(moves.clawed_back_minor, 0),
+    fact.occurred_at,
+    fact.due_at,
+    CASE WHEN moves.state IN ('approved', 'in_payout', 'paid') THEN moves.approved_at END,
+    CASE WHEN moves.state = 'paid' THEN moves.paid_at END,
+    fact.occurred_on,
+    fact.merchant_id, fact.order_id, fact.partner_id, fact.customer_id, fact.currency,
+    coalesce(moves.state, fact.to_state),
+    fact.coupon_code,
+    moves.payout_id,
+    CASE WHEN moves.state IS NULL THEN fact.reason ELSE moves.reason END
+FROM facts AS fact
+LEFT JOIN moves ON moves.order_id = fact.order_id AND moves.merchant_id = fact.merchant_id
+WHERE fact.topic IN ('CommissionEarned', 'CommissionSkipped')
+
+-- apply: move (on CommissionMoved ParkedRefundRejected) --
+-- Orders of earlier batches; those of this one have the position already.
+UPDATE commissions AS commission
+SET
+    last_position = moves.last_position,
+    version = moves.version,
+    remaining_minor = commission.remaining_minor + moves.revenue_minor,
+    amount_minor = commission.amount_minor + moves.amount_minor,
+    clawed_back_minor = commission.clawed_back_minor + moves.clawed_back_minor,
+    state = coalesce(moves.state, commission.state),
+    reason = CASE WHEN moves.state IS NULL THEN commission.reason ELSE moves.reason END,
+    payout_id = CASE WHEN moves.state IS NULL THEN commission.payout_id ELSE moves.payout_id END,
+    approved_at = CASE
+        WHEN coalesce(moves.state, commission.state) IN ('approved', 'in_payout', 'paid')
+            THEN coalesce(moves.approved_at, commission.approved_at)
+    END,
+    paid_at = CASE
+        WHEN coalesce(moves.state, commission.state) = 'paid' THEN coalesce(moves.paid_at, commission.paid_at)
+    END
+FROM moves
+WHERE
+    commission.merchant_id = moves.merchant_id
+    AND commission.order_id = moves.order_id
+    AND commission.last_position < moves.last_position

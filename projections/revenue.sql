@@ -1,0 +1,49 @@
+-- table --
+-- What the storefront took for orders that earned a commission, and what the commissions came to: per partner, currency and day, each
+-- amount on the day it happened. Outstanding is earned + adjusted + clawed back - rejected - paid, summed up to a day.
+CREATE TABLE revenue (
+    gross_minor bigint NOT NULL,
+    refunded_minor bigint NOT NULL,
+    earned_minor bigint NOT NULL,
+    adjusted_minor bigint NOT NULL,
+    clawed_back_minor bigint NOT NULL,
+    rejected_minor bigint NOT NULL,
+    paid_minor bigint NOT NULL,
+    day date NOT NULL,
+    merchant_id text COLLATE "C" NOT NULL,
+    partner_id text COLLATE "C" NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    PRIMARY KEY (merchant_id, currency, day, partner_id)
+) WITH (fillfactor = 70);
+
+-- indexes --
+CREATE INDEX revenue_by_partner ON revenue (merchant_id, partner_id, currency, day);
+
+-- apply: add (on OrderFact) --
+-- A correction of a rejected commission moves no money (there is no rule), but the order is worth less all the same.
+INSERT INTO revenue AS revenue (
+    gross_minor, refunded_minor, earned_minor, adjusted_minor, clawed_back_minor, rejected_minor, paid_minor,
+    day, merchant_id, partner_id, currency
+)
+SELECT
+    coalesce(sum(total_minor) FILTER (WHERE topic = 'CommissionEarned'), 0),
+    -sum(revenue_minor),
+    coalesce(sum(amount_minor) FILTER (WHERE topic = 'CommissionEarned'), 0),
+    coalesce(sum(amount_minor) FILTER (WHERE topic = 'CommissionAdjusted' AND debit IS NOT NULL), 0),
+    coalesce(sum(amount_minor) FILTER (WHERE topic = 'CommissionClawedBack' AND debit IS NOT NULL), 0),
+    coalesce(sum(amount_minor) FILTER (WHERE topic = 'CommissionRejected'), 0)
+    - coalesce(sum(amount_minor) FILTER (WHERE topic = 'CommissionReopened'), 0),
+    coalesce(sum(amount_minor) FILTER (WHERE credit = 'paid'), 0)
+    - coalesce(sum(amount_minor) FILTER (WHERE debit = 'paid'), 0),
+    occurred_on, merchant_id, partner_id, currency
+FROM sums LEFT JOIN posting_rules USING (topic, from_state, to_state)
+WHERE revenue_minor <> 0 OR debit = 'expense' OR credit IN ('expense', 'paid') OR debit = 'paid'
+GROUP BY partner_id, occurred_on, merchant_id, currency
+ON CONFLICT (merchant_id, currency, day, partner_id) DO UPDATE SET
+    gross_minor = revenue.gross_minor + excluded.gross_minor,
+    refunded_minor = revenue.refunded_minor + excluded.refunded_minor,
+    earned_minor = revenue.earned_minor + excluded.earned_minor,
+    adjusted_minor = revenue.adjusted_minor + excluded.adjusted_minor,
+    clawed_back_minor = revenue.clawed_back_minor + excluded.clawed_back_minor,
+    rejected_minor = revenue.rejected_minor + excluded.rejected_minor,
+    paid_minor = revenue.paid_minor + excluded.paid_minor

@@ -1,0 +1,62 @@
+"""What an operator may set by environment. Only `cli` reads it: the others are given what they need."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, StringConstraints, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+HASH_KEY_CHARACTERS_MIN = 32
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+PortOrFree = Annotated[int, Field(ge=0, le=65_535)]
+Milliseconds = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """The environment, checked; each field is a variable of the same name in capitals. Empty counts as not set.
+
+    Durations in milliseconds. Secrets never show in a message or a log line.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, case_sensitive=False
+    )
+
+    # A PostgreSQL URI or conninfo string; secret, because it holds a password.
+    database_url: SecretStr | None = None
+    # Keys the hashes by which a partner's own purchases are recognised. It is part of the books: never change it.
+    ledger_hash_key: Annotated[SecretStr, Field(min_length=HASH_KEY_CHARACTERS_MIN)] | None = None
+
+    kafka_bootstrap_servers: str | None = None
+    kafka_app_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = "commission-ledger"
+    kafka_session_timeout_ms: Milliseconds | None = None
+    kafka_heartbeat_interval_ms: Milliseconds | None = None
+    kafka_rebalance_timeout_ms: Milliseconds | None = None
+    orders_topic: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,249}$")] = "orders"
+    # Set: the worker creates the orders topic where it is missing. Not set: whoever runs the broker does.
+    orders_topic_partitions: Annotated[int, Field(ge=1)] | None = None
+    topic_replication_factor: Annotated[int, Field(ge=1)] = 1
+    worker_health_host: str = "127.0.0.1"
+    worker_health_port: PortOrFree | None = None
+
+    web_host: str = "127.0.0.1"
+    web_port: PortOrFree = 8000
+    # The address under which others reach the web process; it stands in the links that partners get.
+    public_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/[^\s]*)?$")] | None = None
+
+    log_level: Literal["debug", "info", "warning", "error"] | None = None
+
+    # Not ours: a switch of the eventsourcing library that lets readers of the log miss events.
+    postgres_enable_db_functions: str | None = None
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower(cls, level: object) -> object:
+        return level.lower() if isinstance(level, str) else level
+
+    @field_validator("postgres_enable_db_functions")
+    @classmethod
+    def _refuse(cls, value: str | None) -> str | None:
+        if value is not None:
+            raise ValueError("must not be set: with it, the eventsourcing library loses events; unset it")
+        return value

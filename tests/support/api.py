@@ -1,0 +1,137 @@
+"""The API under test: the real application on a real PostgreSQL, two merchants with a key each, and a clock that is set."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from aiohttp.test_utils import TestClient, TestServer
+from psycopg_pool import AsyncConnectionPool
+
+from ledger import merchants
+from ledger.application import Ledger
+from ledger.events import Terms
+from web.application import create_app
+from web.keys import create_key
+from web.services import Services, WebOptions
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+JANE = {
+    "name": "Jane",
+    "email": "jane@example.com",
+    "rate": {"type": "percentage", "value": "10"},
+    "coupon_code": "JANE10",
+}
+
+
+@dataclass
+class Answer:
+    """One HTTP answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+    json: Any
+
+    @property
+    def code(self) -> str | None:
+        """The problem's code, None for what is no problem."""
+        return self.json.get("code") if isinstance(self.json, dict) else None
+
+
+@dataclass
+class Api:
+    """A running application. `ask` calls it as one of the merchants; `now` is its clock."""
+
+    client: TestClient[Any, Any]
+    ledger: Ledger
+    database_url: str
+    keys: dict[str, str]
+    now: datetime = NOW
+    order_number: int = field(default=0)
+
+    async def ask(
+        self, method: str, path: str, body: Any = None, *, of: str | None = "acme", **options: Any
+    ) -> Answer:
+        """Return the answer to a call under /api/v1 (or to an absolute path that starts with `//`)."""
+        headers = dict(options.pop("headers", {}))
+        if of is not None:
+            headers.setdefault("Authorization", f"Bearer {self.keys[of]}")
+        if body is not None:
+            options["json"] = body
+        address = path[1:] if path.startswith("//") else f"/api/v1{path}"
+        async with self.client.request(method, address, headers=headers, **options) as response:
+            text = await response.text()
+            is_json = "json" in response.content_type
+            return Answer(response.status, response.headers, text, await response.json() if is_json and text else None)
+
+    async def get(self, path: str, **options: Any) -> Answer:
+        """Return the answer to a GET."""
+        return await self.ask("GET", path, **options)
+
+    async def post(self, path: str, body: Any = None, **options: Any) -> Answer:
+        """Return the answer to a POST."""
+        return await self.ask("POST", path, body, **options)
+
+    async def partner(self, *, of: str = "acme", **change: Any) -> dict[str, Any]:
+        """Register a partner (Jane, unless changed) and return it."""
+        answer = await self.post("/partners", JANE | change, of=of)
+        assert answer.status == 201, answer.text
+        return dict(answer.json)
+
+    def order(self, **change: Any) -> dict[str, Any]:
+        """Return a new order of 100.00 USD with Jane's code."""
+        self.order_number += 1
+        number = self.order_number
+        return {
+            "type": "order.placed",
+            "event_id": f"e-{number}",
+            "order_id": f"o-{number}",
+            "occurred_at": "2026-11-22T10:00:00Z",
+            "currency": "USD",
+            "total": "100.00",
+            "coupon_code": "JANE10",
+        } | change
+
+    def refund(self, order_id: str, amount: str, **change: Any) -> dict[str, Any]:
+        """Return a refund of an order."""
+        return {
+            "type": "order.refunded",
+            "event_id": f"r-{order_id}",
+            "order_id": order_id,
+            "occurred_at": "2026-11-22T11:00:00Z",
+            "currency": "USD",
+            "refund_id": f"r-{order_id}",
+            "amount": amount,
+        } | change
+
+
+@asynccontextmanager
+async def running(database_url: str, **options: Any) -> AsyncIterator[Api]:
+    """Yield the application of two merchants: acme (USD, manual approval) and zenith (USD)."""
+    ledger = Ledger(database_url, hash_key=b"hash key of the tests", pool_size=6)
+    keys = {}
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        for merchant_id in ("acme", "zenith"):
+            merchants.register(
+                ledger, merchant_id=merchant_id, name=merchant_id.title(), currency="USD", email="owner@example.com",
+                time_zone="UTC", terms=Terms(approval="manual"), now=NOW, cause="test",
+            )  # fmt: skip
+            keys[merchant_id] = create_key(conn, merchant_id, "test", NOW)
+    pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+        database_url, open=False, min_size=1, max_size=4, timeout=2, kwargs={"autocommit": True}
+    )
+    await pool.open()
+    choices = WebOptions(public_url="https://ledger.example", secret=b"secret of the tests", **options)
+    services = Services(ledger=ledger, pool=pool, now=lambda: api.now, options=choices)
+    client = TestClient(TestServer(create_app(services)))
+    api = Api(client, ledger, database_url, keys)
+    await client.start_server()
+    try:
+        yield api
+    finally:
+        await client.close()
+        await pool.close()
+        ledger.close()

@@ -1,0 +1,137 @@
+"""Partners and their coupon codes."""
+
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+from ledger import merchants, partners
+from ledger.requests import Request
+from schemas.api import (
+    Because,
+    Listing,
+    NewCoupon,
+    NewPartner,
+    Nothing,
+    Page,
+    Partner,
+    PartnerChange,
+    PartnerState,
+    Query,
+    Read,
+)
+from schemas.coupons import canonical_coupon
+from web.api import rates
+from web.api.calls import Call, Reply
+from web.api.dashboards import dashboard_url
+from web.api.routes import RouteTable
+
+partner_calls = RouteTable("partners")
+
+
+@partner_calls.post("/partners", body=NewPartner, answer=Partner, status=HTTPStatus.CREATED)
+async def register_partner(call: Call[NewPartner, Query]) -> Reply:
+    """Register a partner, with a coupon code if one is given."""
+    body, currency = call.body, await _currency(call)
+    rate = rates.to_ledger(body.rate, currency)
+
+    def command(request: Request | None) -> partners.Partner:
+        return partners.register(
+            call.services.ledger, merchant_id=call.merchant_id, name=body.name, email=body.email, rate=rate,
+            coupon_code=body.coupon_code, standing=body.status, now=call.now, cause=call.cause, request=request,
+        )  # fmt: skip
+
+    def answer(partner: partners.Partner) -> Partner:
+        codes = [] if body.coupon_code is None else [canonical_coupon(body.coupon_code)]
+        return Partner(**_state(call, currency, partner), name=body.name, email=body.email, coupon_codes=codes)
+
+    return await call.write(command, answer)
+
+
+@partner_calls.patch("/partners/{partner_id:[^/]+}", body=PartnerChange, answer=PartnerState)
+async def change_partner(call: Call[PartnerChange, Query]) -> Reply:
+    """Change a partner's name, e-mail or rate.
+
+    A new rate is for orders placed from `rate_from` on (left out: from now on). It cannot reach back behind orders that are
+    on the books.
+    """
+    body, currency = call.body, await _currency(call)
+    rate = rates.to_ledger(body.rate, currency) if body.rate else None
+    return await _command(
+        call, currency, partners.change, name=body.name, email=body.email, rate=rate, rate_from=body.rate_from
+    )
+
+
+@partner_calls.post("/partners/{partner_id:[^/]+}/approve", body=Nothing, answer=PartnerState)
+async def approve_partner(call: Call[Nothing, Query]) -> Reply:
+    """Accept an application: the partner earns from now on."""
+    return await _command(call, await _currency(call), partners.approve)
+
+
+@partner_calls.post("/partners/{partner_id:[^/]+}/reject", body=Because, answer=PartnerState)
+async def reject_partner(call: Call[Because, Query]) -> Reply:
+    """Turn an application down."""
+    return await _command(call, await _currency(call), partners.reject, reason=call.body.reason)
+
+
+@partner_calls.post("/partners/{partner_id:[^/]+}/pause", body=Because, answer=PartnerState)
+async def pause_partner(call: Call[Because, Query]) -> Reply:
+    """Let new orders not earn until the partner is reinstated."""
+    return await _command(call, await _currency(call), partners.pause, reason=call.body.reason)
+
+
+@partner_calls.post("/partners/{partner_id:[^/]+}/reinstate", body=Nothing, answer=PartnerState)
+async def reinstate_partner(call: Call[Nothing, Query]) -> Reply:
+    """Let a paused or banned partner earn again."""
+    return await _command(call, await _currency(call), partners.reinstate)
+
+
+@partner_calls.post("/partners/{partner_id:[^/]+}/ban", body=Because, answer=PartnerState)
+async def ban_partner(call: Call[Because, Query]) -> Reply:
+    """Shut a partner out."""
+    return await _command(call, await _currency(call), partners.ban, reason=call.body.reason)
+
+
+@partner_calls.post(
+    "/partners/{partner_id:[^/]+}/coupons", body=NewCoupon, answer=PartnerState, status=HTTPStatus.CREATED
+)
+async def assign_coupon(call: Call[NewCoupon, Query]) -> Reply:
+    """Give a partner one more coupon code; codes are unique without case."""
+    return await _command(call, await _currency(call), partners.assign_coupon, code=call.body.code)
+
+
+@partner_calls.delete("/partners/{partner_id:[^/]+}/coupons/{code:[^/]+}")
+async def revoke_coupon(call: Call[None, Query]) -> Reply:
+    """Take a coupon code from a partner; orders that came with it before stay the partner's."""
+    partner = await call.run(
+        lambda: partners.revoke_coupon(
+            call.services.ledger, merchant_id=call.merchant_id, partner_id=call.path["partner_id"],
+            code=call.path["code"], now=call.now, cause=call.cause,
+        )
+    )  # fmt: skip
+    return Reply(None, partner.position)
+
+
+async def _command(call: Call[Any, Any], currency: str, command: Any, **details: Any) -> Reply:
+    """Run a command on the partner that the path names, and answer with what it left."""
+    run = partial(
+        command, call.services.ledger, merchant_id=call.merchant_id, partner_id=call.path["partner_id"],
+        now=call.now, cause=call.cause, **details,
+    )  # fmt: skip
+    return await call.write(
+        lambda request: run(request=request), lambda partner: PartnerState(**_state(call, currency, partner))
+    )
+
+
+def _state(call: Call[Any, Any], currency: str, partner: partners.Partner) -> dict[str, Any]:
+    return {
+        "id": partner.partner_id,
+        "status": partner.standing,
+        "rate": rates.of_ledger(partner.rate, currency),
+        "dashboard_url": dashboard_url(call.services.options, call.merchant_id, partner.partner_id),
+    }
+
+
+async def _currency(call: Call[Any, Any]) -> str:
+    """Return the program's currency, in which fixed rates are."""
+    merchant = await call.run(lambda: merchants.find(call.services.ledger, call.merchant_id))
+    return merchant.currency
