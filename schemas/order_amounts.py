@@ -25,19 +25,20 @@ _FRACTION_DIGITS_MAX = 6  # more than any currency has
 _QUANTITY = re.compile(r"(?=.{1,28}\Z)-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?", re.ASCII)
 
 
-def minor_of(value: str | int, currency: str) -> int:
+def minor_of(value: str | int, currency: str, *, negative: bool = False) -> int:
     """Return the amount in minor units of the currency: `to_minor` for untyped input, and quick where prices repeat.
 
-    Raises RejectedError as `to_minor` does, at `$`.
+    Raises RejectedError as `exact_minor` does, at `$`.
     """
     if type(value) is str and len(value) <= _REMEMBERED_CHARACTERS_MAX:
-        return _remembered_minor(value, currency)
-    return exact_minor(value, currency, "$")
+        return _remembered_minor(value, currency, negative)
+    return exact_minor(value, currency, "$", negative=negative)
 
 
 @lru_cache(maxsize=_REMEMBERED_MAX)
-def _remembered_minor(value: str, currency: str) -> int:
-    return exact_minor(value, currency, "$")
+def _remembered_minor(value: str, currency: str, negative: bool) -> int:  # noqa: FBT001 - a cache's key has no names
+    # Straight to the common case: what is refused here is looked at again by `exact_minor`, for the better reason.
+    return to_minor(value, currency, "$", negative=negative)
 
 
 def exact_minor(value: Any, currency: str, path: str, *, negative: bool = False) -> int:
@@ -86,7 +87,8 @@ def quantity_of(value: Any, path: str) -> str | None:
         value = Decimal(text)
     if not 0 <= value <= QUANTITY_MAX:
         raise RejectedError.at(path, "out_of_range", f"must be from 0 to {QUANTITY_MAX}")
-    return str(Decimal(value).normalize())
+    whole = int(value)
+    return str(whole) if whole == value else str(value.normalize())
 
 
 def _kind(value: Any) -> str:

@@ -18,7 +18,7 @@ from schemas.coupons import canonical_coupon
 from schemas.errors import RejectedError
 from schemas.instants import instant_of
 from schemas.json_text import decode
-from schemas.order_amounts import exact_minor, minor_of, quantity_of
+from schemas.order_amounts import minor_of, quantity_of
 from schemas.order_faults import refusal
 from schemas.order_messages import VALIDATORS
 
@@ -202,11 +202,10 @@ def _common(message: Any) -> dict[str, Any]:
 def _items_digest(items: list[dict[str, Any]], currency: str) -> str:
     """Return 32 hex digits that are equal for equal items: sorted, because a storefront may list them in any order."""
     lines = []
-    for index, item in enumerate(items):
-        path = f"$.items[{index}]"
+    for item in items:
         total = item.get("total")
-        minor = None if total is None else exact_minor(total, currency, f"{path}.total", negative=True)
-        line = (item["sku"], item.get("name"), quantity_of(item.get("quantity"), f"{path}.quantity"), minor)
+        minor = None if total is None else minor_of(total, currency, negative=True)
+        line = (item["sku"], item.get("name"), quantity_of(item.get("quantity"), "$"), minor)
         lines.append(msgspec.json.encode(line))
     return blake2b(b"\n".join(sorted(lines)), digest_size=16).hexdigest()
 
