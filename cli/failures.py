@@ -18,8 +18,8 @@ class UsageError(LedgerError):
     """The command line or the environment cannot be used as it is."""
 
 
-class FileError(LedgerError):
-    """A file that the user named cannot be used as it is."""
+class CannotError(LedgerError):
+    """What was asked for cannot be done as things are: a file, a port, a program that is missing."""
 
 
 def explain(error: BaseException) -> tuple[int, str]:

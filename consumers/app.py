@@ -1,4 +1,4 @@
-"""The Faust app: it hosts the worker's services, elects a leader, runs the leader's timers and spreads work over all workers."""
+"""The Faust app: hosts the worker's services, elects a leader, runs its timers, spreads work over all workers."""
 
 from collections.abc import Iterable
 from typing import Any

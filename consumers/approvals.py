@@ -1,7 +1,7 @@
 """Approvals that are due: asked for by the leader, spread over all workers, booked by whoever gets them.
 
-The leader publishes ids, never decisions: `ledger.approvals.approve_due` looks at each order's stream again, so a chunk that comes
-twice, late, or after somebody held the commission does no harm.
+The leader publishes ids, never decisions: `ledger.approvals.approve_due` looks at each order's stream again, so a chunk
+that comes twice, late, or after somebody held the commission does no harm.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Approvals:
         self._published: dict[OrderName, datetime] = {}
 
     async def publish_due(self, publish: Publish) -> int:
-        """Publish the orders that are due, in chunks; returns how many. One that is under way is not published again for a while.
+        """Publish the orders that are due, in chunks; returns how many. What is under way is not published again yet.
 
         It must not fail, or the timer stops for good: what goes wrong is told once, and the next tick tries again.
         """
@@ -66,7 +66,7 @@ class Approvals:
         return fresh
 
     async def book(self, chunk: bytes) -> int:
-        """Approve the orders of one chunk that are (still) due; returns how many. What fails comes again with a later tick."""
+        """Approve those of a chunk that are (still) due; returns how many. What fails comes again with a later tick."""
         try:
             orders = [(str(merchant_id), str(order_id)) for merchant_id, order_id in orjson.loads(chunk)]
             return await asyncio.to_thread(approve_due, self._ledger, orders, self._now(), CAUSE)

@@ -1,8 +1,8 @@
 """Which log is this? The identity of the orders topic, asked of the broker itself.
 
-Positions only mean something within one log. A broker that came back empty (the embedded one keeps its topics in memory), another
-cluster at the same address, or a topic that was deleted and created again start at offset 0 under the same name. So positions are
-kept per *source*: the cluster's id and the topic's id, both made up by the broker.
+Positions only mean something within one log. A broker that came back empty (the embedded one keeps its topics in
+memory), another cluster at the same address, or a topic that was deleted and created again start at offset 0 under the
+same name. So positions are kept per *source*: the cluster's id and the topic's id, both made up by the broker.
 """
 
 import asyncio
@@ -114,7 +114,8 @@ class Broker:
                 try:
                     return await client.send(node.nodeId, TopicRequest(self.topic))
                 except (NotImplementedError, IncompatibleBrokerVersion):
-                    return await client.send(node.nodeId, MetadataRequest([self.topic], allow_auto_topic_creation=False))
+                    request = MetadataRequest([self.topic], allow_auto_topic_creation=False)
+                    return await client.send(node.nodeId, request)
             except (KafkaError, OSError, TimeoutError) as error:
                 failure = error
         raise failure

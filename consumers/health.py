@@ -52,7 +52,7 @@ class Health:
 
 @asynccontextmanager
 async def served(health: Health, host: str, port: int | None) -> AsyncIterator[int | None]:
-    """Answer `/healthz` and `/readyz` while inside; yields the port, None (and nothing listens) where none is asked for."""
+    """Answer `/healthz` and `/readyz` while inside; yields the port, None (nothing listens) where none is asked for."""
     if port is None:
         yield None
         return

@@ -1,11 +1,13 @@
 """Order intake: drains the orders topic in batches per partition and hands them to the ledger.
 
-Who has which partition is agreed through a Kafka consumer group. How far each partition has been read is not: that stands in
-PostgreSQL, in the transaction of the events it caused. Kafka's own offsets are committed as a hint for people who watch lag.
+Who has which partition is agreed through a Kafka consumer group. How far each partition has been read is not: that
+stands in PostgreSQL, in the transaction of the events it caused. Kafka's own offsets are committed as a hint for people
+who watch lag.
 
 The rules that keep anything from being lost or doubled:
 
-- A partition is read from behind the position that the ledger tracks for this very log (`consumers.broker`), never from Kafka's offset.
+- A partition is read from behind the position that the ledger tracks for this very log (`consumers.broker`), never from
+  Kafka's offset.
 - `seek` happens only between two polls, so what a poll returns was fetched from where we last sought.
 - After each poll the broker is asked again whether it is still the same log, before anything of it is booked.
 - Each batch names the position it continues from; the ledger refuses it if that is not where the partition stands.
@@ -67,7 +69,7 @@ class OrderIntake(Service):
     async def on_stop(self) -> None:
         """Finish the batches at the database, tell Kafka where we are, leave the group."""
         if self._main is not None:
-            # What it is waiting for (messages, a rebalance, the broker) is of no interest any more; it tidies up after itself.
+            # What it waits for (messages, a rebalance, the broker) is of no interest any more; it tidies up after itself.
             self._main.cancel()
             await asyncio.wait({self._main}, timeout=self._settings.stop_timeout_s)
 
@@ -107,6 +109,7 @@ class OrderIntake(Service):
         await self._find_source()
         await asyncio.to_thread(self._intake.position, Source(self._source_name, self._broker.topic, 0))
         self._health.up("database")
+        self._health.down("intake", "joining the consumer group")
         consumer = self._new_consumer()
         consumer.subscribe([self._broker.topic], listener=_Rebalance(self))
         hints = asyncio.create_task(self._hint_for_ever(consumer))
@@ -194,7 +197,7 @@ class OrderIntake(Service):
                 raise failure
 
     async def _place(self, consumer: AIOKafkaConsumer, unplaced: Iterable[TopicPartition]) -> None:
-        """Seek each partition to where the ledger stands. What fails is tried again; a rebalance meanwhile makes it pointless."""
+        """Seek each partition to where the ledger stands. A rebalance meanwhile makes it pointless."""
         assigned = self._assigned
         try:
             if not await self._same_log():
@@ -214,10 +217,10 @@ class OrderIntake(Service):
             raise BrokerAwayError(f"the orders topic cannot be read: {error!r}") from error
 
     def _tracked(self, tp: TopicPartition, end: int) -> tuple[Source, int | None]:
-        """Return the partition's source and position. A log that ends before its position lost its end, and is a new one.
+        """Return the partition's source and position. A log that ends before its position was cut, and is a new one.
 
-        (An unclean election of a leader does that.) Its offsets are given out again to other messages, so it gets positions of its
-        own and is read from the beginning: the orders in it are recognised, and none is missed.
+        (An unclean election of a leader does that.) Its offsets are given out again to other messages, so it gets
+        positions of its own and is read from the beginning: the orders in it are recognised, and none is missed.
         """
         number = 1
         source = Source(self._source_name, tp.topic, tp.partition)
@@ -266,7 +269,7 @@ class OrderIntake(Service):
                     await self._accept(consumer, tp, partition, records)
 
     async def _same_log(self) -> bool:
-        """Return whether what was fetched is of the log that our positions speak of; if not, all partitions are placed anew."""
+        """Return whether this is still the log that our positions speak of; if not, partitions are placed anew."""
         while not self.should_stop and self._assigned:
             try:
                 name = (await self._broker.log()).source
@@ -310,7 +313,7 @@ class OrderIntake(Service):
             await self._hint(consumer)
 
     async def _hint(self, consumer: AIOKafkaConsumer) -> None:
-        """Commit our positions to Kafka, for those who watch lag there. Nothing depends on it, so failing is no news."""
+        """Commit our positions to Kafka, for those who watch lag there. Nothing depends on it: failing is no news."""
         offsets = {tp: p.tracked + 1 for tp, p in self._partitions.items() if p.tracked is not None}
         changed = {tp: offset for tp, offset in offsets.items() if self._hinted.get(tp) != offset}
         if changed:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import stamina
@@ -22,8 +22,8 @@ _MESSAGE_OVERHEAD_BYTES = 64
 class Partition:
     """Books one partition's messages batch by batch, each batch behind the position that the one before it left.
 
-    `on_moved` is called (once, with this partition) when somebody else moved the position: whatever is waiting here was fetched for
-    another place in the log and is dropped. Cancelling nothing, `close` lets the batch at the database end.
+    `on_moved` is called (once, with this partition) when somebody else moved the position: whatever is waiting here was
+    fetched for another place in the log and is dropped.
     """
 
     def __init__(
@@ -53,7 +53,12 @@ class Partition:
         self._filled = asyncio.Event()
         self._closed = False
         self._at_database = False
-        self._task = asyncio.create_task(self._run(), name=f"intake {source.topic}/{source.partition}")
+        self._task = asyncio.create_task(self._run(), name=f"intake {self.name}")
+
+    @property
+    def name(self) -> str:
+        """The partition as people write it: `orders/3`."""
+        return f"{self.source.topic}/{self.source.partition}"
 
     @property
     def has_room(self) -> bool:
@@ -75,13 +80,13 @@ class Partition:
         self._filled.set()
 
     async def close(self, timeout_s: float) -> None:
-        """Take nothing more; wait for the batch at the database, at most so long. What waits is fetched again by whoever is next."""
+        """Take nothing more; wait for the batch at the database, at most so long. What waits is fetched again."""
         self._closed = True
         self._waiting.clear()
         self._filled.set()
         if not self._at_database:
             self._task.cancel()
-        # A batch that takes longer may still commit: whoever has the partition then finds the position moved, and follows.
+        # One that takes longer may still commit: whoever has the partition then finds the position moved, and follows.
         await asyncio.wait({self._task}, timeout=timeout_s)
         self._task.cancel()
 
@@ -105,7 +110,7 @@ class Partition:
         return batch
 
     async def _book(self, batch: Sequence[Message]) -> None:
-        # The database comes back when it comes back: no number of attempts would be right, and closing ends the waiting.
+        # The database comes back when it comes back: no number of attempts would be right, and closing ends it.
         async for attempt in stamina.retry_context(
             _worth_another_try, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0, wait_jitter=0.3
         ):
@@ -137,15 +142,14 @@ class Partition:
         self._health.up("intake")
 
     def _stumbled(self, error: Exception) -> None:
-        # A fault of ours. The batch is kept and tried again, because going on would lose it and stopping would stop the neighbours.
+        # A fault of ours. The batch is kept and tried again: going on would lose it, stopping would stop the others.
         if self._health.is_up("intake"):
-            _log.exception("a batch could not be decided", partition=f"{self.source.topic}/{self.source.partition}")
-        self._health.down("intake", f"{self.source.topic}/{self.source.partition} is stuck: {error!r}")
+            _log.exception("a batch could not be decided", partition=self.name)
+        self._health.down("intake", f"{self.name} is stuck: {error!r}")
 
     def _moved(self) -> None:
         if not self._closed:
-            place = f"{self.source.topic}/{self.source.partition}"
-            _log.info(f"the position of {place} was moved by another worker: following", partition=place, believed=self.tracked)
+            _log.info("another worker moved the position: following", partition=self.name, believed=self.tracked)
             self._closed = True
             self._waiting.clear()
             self._on_moved(self)

@@ -1,4 +1,4 @@
-"""What an operator may turn on a worker. The environment is read by `cli`; this is only the shape, with its defaults."""
+"""What an operator may turn on a worker: the shape and its defaults. The environment is read by `cli`."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -8,8 +8,9 @@ _MIB = 1024 * 1024
 class WorkerSettings(BaseModel):
     """The settings of one worker process; durations in seconds, sizes in bytes.
 
-    `session_timeout_s` is how long a worker that died keeps its partitions. `rebalance_timeout_s` is how long the others wait for
-    each member when the group changes; the embedded broker always waits all of it, so it gets a few seconds there.
+    `session_timeout_s` is how long a worker that died keeps its partitions. `rebalance_timeout_s` is how long the
+    others wait for each member when the group changes; the embedded broker always waits all of it, so it gets a few
+    seconds there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

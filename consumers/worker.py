@@ -1,7 +1,8 @@
 """The worker process: one Faust app at a time, for as long as the process is wanted.
 
-The app is replaced (not the process) when the broker came back as another cluster, or when Faust gave up: what it believed about
-topics and groups is then about a log that is no more. Positions are PostgreSQL's, so nothing is lost by starting over.
+The app is replaced (not the process) when the broker came back as another cluster, or when Faust gave up: what it
+believed about topics and groups is then about a log that is no more. Positions are PostgreSQL's, so nothing is lost by
+starting over.
 """
 
 import asyncio
@@ -197,8 +198,9 @@ def _stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
 
 @contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """Silence the libraries' own lines: a broker that is away makes them write a hundred a second. `health` tells it once."""
-    loggers = [logging.getLogger(name) for name in ("aiokafka", "faust", "mode")]
+    """Silence the libraries' own lines: a broker that is away makes them write a hundred a second, `health` one."""
+    # A Faust app logs under the name of the module that defines it.
+    loggers = [logging.getLogger(name) for name in ("aiokafka", "faust", "mode", "consumers.app")]
     before = [logger.level for logger in loggers]
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
         for logger in loggers:

@@ -198,7 +198,9 @@ class Batch:
 
     def _record(self, stream: str, version: int, events: Sequence[Event]) -> None:
         self._streams[stream].extend(events)
-        self.events.extend(Recorded(stream, version + number, event) for number, event in enumerate(events, 1))
+        for event in events:
+            version += 1
+            self.events.append(Recorded(stream, version, event))
 
     def _result(self, outcome: str, stream: str, order_id: str) -> Result:
         order = self._order(stream)

@@ -1,12 +1,14 @@
 """The rows that are written beside the events, in their transaction: positions, dead letters, ignored totals, people.
 
-Statements take whole columns (`unnest`), so a batch costs a handful of round trips whatever its size. Rows that several
+Statements take all rows at once, as JSON (three times cheaper to build than arrays): a batch costs a handful of round
+trips whatever its size. Rows that several
 batches may touch are written in one order (sorted by key), so that two transactions never wait for each other in a
 circle.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import orjson
 from psycopg import Cursor
@@ -26,6 +28,10 @@ _FIRST_POSITION = (
     f"INSERT INTO ledger.positions (position, consumed, updated_at, {_COUNTS}, source, topic, partition)"  # noqa: S608
     f" VALUES ({', '.join(['%s'] * (6 + len(OUTCOMES)))})"
 )
+
+
+def _json(rows: Sequence[Mapping[str, Any]]) -> str:
+    return orjson.dumps(rows).decode()
 
 
 def write_batch(curs: Cursor[DictRow], batch: Batch, now: datetime) -> None:
@@ -114,13 +120,13 @@ def _headers_json(letter: DeadLetter) -> str:
 
 
 def _raise_newest(curs: Cursor[DictRow], batch: Batch) -> None:
-    rows = [(*key, newest) for key, newest in sorted(batch.newest.items())]
+    rows = [{"m": m, "p": p, "at": newest} for (m, p), newest in sorted(batch.newest.items())]
     curs.execute(
         "INSERT INTO ledger.partner_orders AS p (merchant_id, partner_id, latest_occurred_at)"
-        " SELECT * FROM unnest(%s::text[], %s::text[], %s::timestamptz[])"
+        " SELECT * FROM json_to_recordset(%s) AS t(m text, p text, at timestamptz)"
         " ON CONFLICT (merchant_id, partner_id) DO UPDATE SET latest_occurred_at = excluded.latest_occurred_at"
         " WHERE p.latest_occurred_at < excluded.latest_occurred_at",
-        [list(column) for column in zip(*rows, strict=True)],
+        (_json(rows),),
         prepare=True,
     )
 
@@ -140,38 +146,38 @@ def check_directory(curs: Cursor[DictRow], position: int) -> None:
 
 
 def _add_ignored(curs: Cursor[DictRow], batch: Batch) -> None:
-    rows = [(*key, *total) for key, total in sorted(batch.ignored.items())]
+    rows = [
+        {"m": m, "day": day, "c": currency, "n": orders, "total": total}
+        for (m, day, currency), (orders, total) in sorted(batch.ignored.items())
+    ]
     curs.execute(
         "INSERT INTO ledger.ignored_totals AS t (merchant_id, day, currency, orders, total_minor)"
-        " SELECT * FROM unnest(%s::text[], %s::date[], %s::text[], %s::bigint[], %s::bigint[])"
+        " SELECT * FROM json_to_recordset(%s) AS t(m text, day date, c text, n bigint, total bigint)"
         " ON CONFLICT (merchant_id, day, currency) DO UPDATE"
         " SET orders = t.orders + excluded.orders, total_minor = t.total_minor + excluded.total_minor",
-        [list(column) for column in zip(*rows, strict=True)],
+        (_json(rows),),
     )
 
 
 def _upsert_customers(curs: Cursor[DictRow], batch: Batch) -> None:
-    rows = [(*key, *customer) for key, customer in sorted(batch.customers.items())]
+    rows = [{"m": m, "c": c, "n": told.name, "e": told.email} for (m, c), told in sorted(batch.customers.items())]
     curs.execute(
         "INSERT INTO people.customers AS c (merchant_id, customer_id, name, email)"
-        " SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[])"
+        " SELECT * FROM json_to_recordset(%s) AS t(m text, c text, n text, e text)"
         " ON CONFLICT (merchant_id, customer_id) DO UPDATE"
         " SET name = coalesce(excluded.name, c.name), email = coalesce(excluded.email, c.email)"
         " WHERE (excluded.name IS NOT NULL AND excluded.name IS DISTINCT FROM c.name)"
         " OR (excluded.email IS NOT NULL AND excluded.email IS DISTINCT FROM c.email)",
-        [list(column) for column in zip(*rows, strict=True)],
+        (_json(rows),),
         prepare=True,
     )
 
 
 def _insert_notes(curs: Cursor[DictRow], batch: Batch) -> None:
-    rows = [
-        (*key, customer_id, orjson.dumps(dict(told)).decode())
-        for key, (customer_id, told) in sorted(batch.notes.items())
-    ]
+    rows = [{"m": m, "o": o, "c": c, "told": dict(told)} for (m, o), (c, told) in sorted(batch.notes.items())]
     curs.execute(
         "INSERT INTO people.order_notes (merchant_id, order_id, customer_id, metadata)"
-        " SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::jsonb[])"
+        " SELECT * FROM json_to_recordset(%s) AS t(m text, o text, c text, told jsonb)"
         " ON CONFLICT (merchant_id, order_id) DO UPDATE SET metadata = excluded.metadata",
-        [list(column) for column in zip(*rows, strict=True)],
+        (_json(rows),),
     )

@@ -15,6 +15,7 @@ LIVE = "read"
 # and everybody who reads several statements long shares it. Any numbers will do that nobody else uses.
 LOCK_APPLY = 7_203_411_906
 LOCK_SWAP = 7_203_411_907
+LOCK_REBUILD = 7_203_411_908
 
 
 class ReadModel(NamedTuple):

@@ -321,6 +321,7 @@ class EmbeddedPostgres:
             words = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()[-1]
             raise EmbeddedError(f"PostgreSQL cannot create its data in {self._data}: {words}")
         fresh.rename(self._cluster)
+        _sync_folder(self._data)  # before the first commit: after a power cut `postgres.new` would be thrown away
 
     def _make_socket_folder(self, identity: Identity) -> None:
         """Make the folder of the socket: short, for a socket's path may have 107 bytes, and ours alone."""
@@ -392,6 +393,15 @@ def _runs_on(pid: int, cluster: Path) -> bool:
 def _mark(cluster: Path) -> str:
     """Return how the command line goes on after the program's name where we started a server on this cluster."""
     return f"-D {cluster} -c listen_addresses="
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in the folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _socket_url(database: str, sockets: str, port: int) -> str:

@@ -15,6 +15,7 @@ EXPONENTS = {"USD": 2, "EUR": 2, "GBP": 2, "JPY": 0, "KWD": 3}
 NO_CURRENCIES = frozenset({"ZZZ", "DOLLARS", "usd"})
 MINOR_MAX = 10**15
 BYTES_MAX = 65_536
+DEPTH_MAX = 8
 TYPES = ("order.placed", "order.refunded", "order.cancelled", "order.disputed", "order.dispute_won")
 
 _SLUG = re.compile(r"[a-z0-9-]{1,64}")
@@ -116,7 +117,15 @@ def _decode(raw: bytes | None) -> dict[str, Any]:
         raise UntaughtError("a JSON null")
     if not isinstance(told, dict):
         raise Refusal("not_an_object")
+    # Few messages have enough brackets to be deep, and only those are looked through.
+    if raw.count(b"{") + raw.count(b"[") > DEPTH_MAX and _depth(told) > DEPTH_MAX:
+        raise UntaughtError("JSON that is nested deeply")
     return told
+
+
+def _depth(told: Any) -> int:
+    inner = told.values() if isinstance(told, dict) else told if isinstance(told, list) else ()
+    return 1 + max(map(_depth, inner), default=0)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -138,8 +147,8 @@ def _placed(fields: _Fields) -> Placed:
     currency = fields.currency()
     customer = fields.customer()
     code = fields.text("coupon_code", 64, required=False)
-    if code is not None and not code.strip():
-        raise UntaughtError("a blank coupon code")
+    if code and not (code.isascii() and code.strip()):
+        raise UntaughtError(f"the coupon code {code!r}")
     fields.metadata()
     return Placed(
         merchant_id=fields.slug(),
@@ -160,7 +169,7 @@ def _placed(fields: _Fields) -> Placed:
 def _fact(fields: _Fields, kind: str) -> Fact:
     fields.metadata()
     if kind != "dispute_won":
-        fields.text("reason", 200, required=False)
+        fields.text("reason", 200, required=False, shortest=0)
     event_id, order_id = fields.text("event_id", 128) or "", fields.text("order_id", 128) or ""
     fact = Fact(fields.slug(), order_id, kind, event_id, fields.instant())
     if kind != "refunded":
@@ -189,16 +198,18 @@ class _Fields:
             raise UntaughtError(f"{name} is null")
         return self.told[name]
 
-    def text(self, name: str, longest: int, *, required: bool = True) -> str | None:
-        """Return a string of 1 to `longest` characters."""
+    def text(self, name: str, longest: int, *, required: bool = True, shortest: int = 1) -> str | None:
+        """Return a string of `shortest` to `longest` characters."""
         value = self._required(name, required=required)
-        return None if value is None else self._text(value, longest)
+        return None if value is None else self._text(value, longest, shortest)
 
-    def _text(self, value: Any, longest: int) -> str:
+    def _text(self, value: Any, longest: int, shortest: int = 1) -> str:
+        if value is None:
+            raise UntaughtError("a null for a string")
         if not isinstance(value, str):
             self.faults.append("not_a_string")
             return ""
-        if not value:
+        if len(value) < shortest:
             self.faults.append("too_short")
         elif len(value) > longest:
             self.faults.append("too_long")
@@ -296,7 +307,8 @@ class _Fields:
             raise UntaughtError(f"the customer {value!r}")
         if "id" not in value:
             self.faults.append("missing")
-        return {name: self._text(value[name], 128) for name in ("id", "email", "name") if name in value}
+        shortest = {"id": 1, "email": 0, "name": 0}
+        return {name: self._text(value[name], 128, least) for name, least in shortest.items() if name in value}
 
     def items(self, currency: str) -> tuple:
         """Return the items, each as (sku, name, quantity, total in minor units)."""
@@ -315,6 +327,8 @@ class _Fields:
             total = None
         elif not currency:
             total = 0
+        elif str(item["total"]).startswith("-"):
+            raise UntaughtError(f"the item {item!r}")
         else:
             total = self._amount(item["total"], EXPONENTS[currency])
         name = self._text(item["name"], 200) if "name" in item else None
@@ -327,3 +341,5 @@ class _Fields:
             isinstance(value, dict) and len(value) <= 50 and all(isinstance(text, str) for text in value.values())
         ):
             raise UntaughtError("metadata that is no object of at most 50 strings")
+        for text in (*(value or {}), *(value or {}).values()):
+            self._text(text, 500, 0)

@@ -1,6 +1,6 @@
-"""The worker as a process of its own, for tests that kill, stop and freeze it: `python -m tests.support.worker_process`.
+"""The worker as a process of its own, for tests that kill, stop and freeze it.
 
-Its settings come as one JSON argument: `database_url` beside the fields of `WorkerSettings`.
+`python -m tests.support.worker_process JSON`, where JSON has `database_url` beside the fields of `WorkerSettings`.
 """
 
 from __future__ import annotations

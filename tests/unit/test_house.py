@@ -112,6 +112,14 @@ def test_no_machine_paths_or_registry_hosts() -> None:
     assert [f"{place}: {line.strip()}" for place, line in committed_lines() if any(f in line for f in forbidden)] == []
 
 
+def test_secrets_and_books_are_ignored() -> None:
+    """Neither the secrets of `make env` nor the books in the data folder can be committed by accident."""
+    assert committed_files()
+    for name in (".env", "data/postgres"):
+        ignored = subprocess.run(["git", "check-ignore", "--quiet", name], cwd=ROOT, check=False)
+        assert ignored.returncode == 0, name
+
+
 def test_nothing_is_left_for_later() -> None:
     """No committed file of ours carries a note that something is still to be done."""
     found = [(name, match[0]) for name, text in ours() for match in UNFINISHED.finditer(text)]

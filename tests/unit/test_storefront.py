@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from schemas.errors import RejectedError
 from schemas.order_events import parse
 from tests.support import cdnow
+from tests.support.bad_messages import BAD_MESSAGES, GOOD_MESSAGES
 from tests.support.oracle import OUTCOMES, Books, Oracle
-from tests.support.oracle_reading import Placed, Refusal, read
+from tests.support.oracle_reading import Placed, Refusal, UntaughtError, read
 from tests.support.storefront import History, Outgoing, Storefront, lay_out, read_history, sample_program
 from tests.support.storefront_orders import GARBAGE, PLANS, Order, Shop, elsewhere, instant, money
 
@@ -147,6 +149,21 @@ def test_the_service_reads_what_the_oracle_reads(published):
             assert (event.customer_id, event.customer_email) == (told.customer_id, told.customer_email)
         elif told.kind == "refunded":
             assert (event.currency, event.refund_id, event.amount_minor) == (told.currency, told.refund_id, told.amount)
+
+
+@pytest.mark.parametrize("bad", [bad for bad in BAD_MESSAGES if not bad.headers], ids=lambda bad: bad.name)
+def test_the_oracle_never_guesses_about_a_bad_message(bad):
+    """What the topic's contract refuses, the oracle refuses with the same code, or says that it was not taught."""
+    with pytest.raises((Refusal, UntaughtError)) as raised:
+        read(bad.raw)
+    assert getattr(raised.value, "code", bad.code) == bad.code
+
+
+@pytest.mark.parametrize("good", [good for good in GOOD_MESSAGES if not good.headers], ids=lambda good: good.name)
+def test_the_oracle_never_refuses_a_good_message(good):
+    """What the topic's contract takes, the oracle reads, or says that it was not taught."""
+    with suppress(UntaughtError):
+        assert read(good.raw)
 
 
 def test_the_partition_does_not_matter(published):

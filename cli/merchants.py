@@ -1,0 +1,103 @@
+"""`merchant`: who runs a program here, and the keys to its books."""
+
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cli.clock import now
+from cli.connection import Books, books
+from cli.failures import UsageError
+from cli.options import Data, Json
+from cli.output import complain, print_json, say
+from ledger import merchants
+from schemas.api import CurrencyCode, Email, Name
+from schemas.order_messages import Slug
+from web.keys import create_key
+
+CAUSE = "cli/merchant-create"
+
+app = typer.Typer(no_args_is_help=True)
+
+
+class NewMerchant(BaseModel):
+    """A merchant as the command line tells of it."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    slug: Slug
+    name: Name
+    currency: CurrencyCode
+    email: Email
+    time_zone: str
+
+
+@app.callback()
+def merchant() -> None:
+    """Merchants, and the API keys to their books."""
+
+
+@app.command()
+def create(
+    *,
+    slug: Annotated[str, typer.Option(help="Its id, for ever: lower-case letters, digits and dashes.")],
+    name: Annotated[str, typer.Option(help="Its name, for people.")],
+    currency: Annotated[str, typer.Option(help="The currency of fixed rates, ISO 4217.")],
+    email: Annotated[str, typer.Option(help="Where it can be reached.")],
+    time_zone: Annotated[str, typer.Option(help="In which its days begin, an IANA name.")] = "UTC",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Open a merchant's program and print its API key, which is shown this once."""
+    told = _checked(slug=slug, name=name, currency=currency, email=email, time_zone=time_zone)
+    with books(data) as found:
+        key = open_program(found, told)
+    _show_key(told.slug, key, as_json=as_json)
+
+
+@app.command("key")
+def make_key(
+    *,
+    slug: Annotated[str, typer.Option(help="The merchant's id.")],
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "another key",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Print another API key for a merchant; those it has stay valid."""
+    with books(data) as found:
+        with found.ledger() as ledger:
+            merchants.find(ledger, slug)
+        key = _new_key(found, slug, name)
+    _show_key(slug, key, as_json=as_json)
+
+
+def open_program(found: Books, told: NewMerchant) -> str:
+    """Register the merchant and return its first API key. Raises ConflictError where there is one of this slug."""
+    with found.ledger() as ledger:
+        merchants.register(
+            ledger, merchant_id=told.slug, name=told.name, currency=told.currency, email=told.email,
+            time_zone=told.time_zone, now=now(), cause=CAUSE,
+        )  # fmt: skip
+    return _new_key(found, told.slug, "first key")
+
+
+def _new_key(found: Books, merchant_id: str, name: str) -> str:
+    with found.connect() as connection:
+        return create_key(connection, merchant_id, name, now())
+
+
+def _checked(**told: str) -> NewMerchant:
+    try:
+        return NewMerchant(**told)
+    except ValidationError as error:
+        faults = (f"--{str(fault['loc'][0]).replace('_', '-')}: {fault['msg']}" for fault in error.errors())
+        raise UsageError("; ".join(faults)) from None
+
+
+def _show_key(merchant_id: str, key: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"merchant_id": merchant_id, "api_key": key})
+        return
+    say(f"merchant  {merchant_id}")
+    say(f"API key   {key}")
+    complain("The key is not kept: store it now, or make another with `commission-ledger merchant key`.")

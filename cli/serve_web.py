@@ -1,0 +1,74 @@
+"""`web`: the API."""
+
+import asyncio
+import hmac
+import signal
+
+import structlog
+import typer
+from aiohttp import web as http
+
+from cli import leash
+from cli.clock import now
+from cli.connection import Books, books
+from cli.failures import CannotError
+from cli.logs import configure
+from cli.options import ChildOf, Data
+from cli.pools import opened
+from ledger.application import Ledger
+from schemas.settings import Settings
+from web.application import create_app
+from web.services import Services, WebOptions
+
+_log = structlog.get_logger(__name__)
+
+_POOL_SIZE_MAX = 8
+# Requests that are under way when we are asked to stop get this long.
+_SHUTDOWN_S = 10.0
+
+app = typer.Typer()
+
+
+@app.command()
+def web(*, data: Data = None, child_of: ChildOf = None) -> None:
+    """Serve the API at WEB_HOST:WEB_PORT."""
+    leash.wear(child_of)
+    with books(data) as found:
+        configure(found.settings.log_level or "info")
+        with found.ledger() as ledger:
+            asyncio.run(_serve(found, ledger))
+
+
+async def _serve(found: Books, ledger: Ledger) -> None:
+    settings, stop = found.settings, asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with opened(found.database_url, _POOL_SIZE_MAX) as pool:
+        services = Services(ledger=ledger, pool=pool, now=now, options=web_options(settings, found.hash_key))
+        runner = http.AppRunner(create_app(services), access_log=None, shutdown_timeout=_SHUTDOWN_S)
+        await runner.setup()
+        try:
+            await _listen(runner, settings)
+            await stop.wait()
+        finally:
+            await runner.cleanup()
+    _log.info("web stopped")
+
+
+async def _listen(runner: http.AppRunner, settings: Settings) -> None:
+    try:
+        await http.TCPSite(runner, settings.web_host, settings.web_port).start()
+    except OSError as error:
+        place = f"{settings.web_host}:{settings.web_port}"
+        raise CannotError(f"cannot listen on {place} (WEB_HOST, WEB_PORT): {error.strerror}") from error
+    host, port = runner.addresses[0][:2]
+    _log.info("web started", host=host, port=port)
+
+
+def web_options(settings: Settings, hash_key: bytes) -> WebOptions:
+    """Return the web's options. The secret of unguessable addresses comes from the hash key: one secret to keep, not two."""
+    return WebOptions(
+        public_url=(settings.public_url or f"http://{settings.web_host}:{settings.web_port}").rstrip("/"),
+        secret=hmac.digest(hash_key, b"dashboard addresses", "sha256"),
+    )

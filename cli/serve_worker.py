@@ -1,0 +1,56 @@
+"""`worker`: books the orders of the topic."""
+
+import asyncio
+
+import typer
+
+from cli import leash
+from cli.clock import now
+from cli.connection import Books, books
+from cli.logs import configure
+from cli.options import ChildOf, Data
+from cli.pools import opened
+from consumers.settings import WorkerSettings
+from consumers.worker import run_worker
+from ledger.application import Ledger
+from projections.read import Reads
+from schemas.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command()
+def worker(*, data: Data = None, child_of: ChildOf = None) -> None:
+    """Book the orders of the Kafka topic; run as many as the topic has partitions."""
+    leash.wear(child_of)
+    with books(data) as found:
+        configure(found.settings.log_level or "info")
+        settings = worker_settings(found.settings, found.bootstrap_servers)
+        with found.ledger() as ledger:
+            asyncio.run(_serve(found, settings, ledger))
+
+
+async def _serve(found: Books, settings: WorkerSettings, ledger: Ledger) -> None:
+    async with opened(found.database_url, 1) as pool:
+        await run_worker(settings, ledger, Reads(pool).due_commissions, now)
+
+
+def worker_settings(settings: Settings, bootstrap_servers: str) -> WorkerSettings:
+    """Return the worker's settings: what the environment names, its own defaults for the rest."""
+    told = {
+        "bootstrap_servers": bootstrap_servers,
+        "orders_topic": settings.orders_topic,
+        "orders_topic_partitions": settings.orders_topic_partitions,
+        "topic_replication_factor": settings.topic_replication_factor,
+        "app_id": settings.kafka_app_id,
+        "session_timeout_s": _seconds(settings.kafka_session_timeout_ms),
+        "heartbeat_interval_s": _seconds(settings.kafka_heartbeat_interval_ms),
+        "rebalance_timeout_s": _seconds(settings.kafka_rebalance_timeout_ms),
+        "health_host": settings.worker_health_host,
+        "health_port": settings.worker_health_port,
+    }
+    return WorkerSettings(**{name: value for name, value in told.items() if value is not None})
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000

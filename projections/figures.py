@@ -1,0 +1,96 @@
+"""The figures of GET /metrics: revenue, commissions and conversions over stretches of days."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+from typing import Any, LiteralString
+
+from projections.rows import Figures, Metrics
+
+_DAY = timedelta(days=1)
+_SUMMED = (
+    "gross_minor", "refunded_minor", "earned_minor", "paid_minor", "conversions", "skipped", "reversed", "rejected",
+)  # fmt: skip
+
+
+def stretches(from_on: date, to_on: date, interval: str) -> list[tuple[date, date]]:
+    """Return the first and last day of each day, ISO week (from Monday) or month between the two days, cut at them.
+
+    Raises ValueError for another interval, or days in the wrong order.
+    """
+    if interval not in ("day", "week", "month"):
+        raise ValueError(f"no interval {interval!r}: day, week or month")
+    if to_on < from_on:
+        raise ValueError("the last day is before the first")
+    return list(_stretches(from_on, to_on, interval))
+
+
+def _stretches(from_on: date, to_on: date, interval: str) -> Iterator[tuple[date, date]]:
+    first = from_on
+    while first <= to_on:
+        last = min(_end(first, interval), to_on)
+        yield first, last
+        first = last + _DAY
+
+
+def _end(day: date, interval: str) -> date:
+    if interval == "day":
+        return day
+    if interval == "week":
+        return day + timedelta(days=6 - day.weekday())
+    return (day.replace(day=28) + timedelta(days=4)).replace(day=1) - _DAY
+
+
+def query(*, of_partner: bool) -> LiteralString:
+    """Return the query: a row per stretch that has any figures, one for all the days behind the last, one for what is owed now."""
+    mine: LiteralString = " AND partner_id = %(partner_id)s" if of_partner else ""
+    return f"""
+    SELECT
+        'figures' AS kind,
+        CASE WHEN day <= %(to_on)s THEN greatest(date_trunc(%(interval)s, day::timestamp)::date, %(from_on)s::date) END
+            AS first_on,
+        sum(gross_minor)::bigint AS gross_minor, sum(refunded_minor)::bigint AS refunded_minor,
+        sum(earned_minor)::bigint AS earned_minor, sum(paid_minor)::bigint AS paid_minor,
+        sum(conversions)::bigint AS conversions, sum(skipped)::bigint AS skipped,
+        sum(reversed)::bigint AS reversed, sum(rejected)::bigint AS rejected
+    FROM (
+        SELECT
+            day, gross_minor, refunded_minor, earned_minor + adjusted_minor + clawed_back_minor - rejected_minor AS earned_minor,
+            paid_minor, 0 AS conversions, 0 AS skipped, 0 AS reversed, 0 AS rejected
+        FROM read.revenue
+        WHERE merchant_id = %(merchant_id)s AND currency = %(currency)s AND day >= %(from_on)s{mine}
+        UNION ALL
+        SELECT day, 0, 0, 0, 0, conversions, skipped, reversed, rejected
+        FROM read.conversions
+        WHERE merchant_id = %(merchant_id)s AND currency = %(currency)s AND day >= %(from_on)s{mine}
+    ) AS days
+    GROUP BY first_on
+    UNION ALL
+    SELECT
+        'owed', NULL, NULL, NULL,
+        coalesce(sum(pending_minor + approved_minor + held_minor + in_payout_minor + clawed_back_minor), 0)::bigint,
+        NULL, NULL, NULL, NULL, NULL
+    FROM read.balances
+    WHERE merchant_id = %(merchant_id)s AND currency = %(currency)s{mine}"""
+
+
+def metrics(days: Sequence[tuple[date, date]], rows: Sequence[dict[str, Any]], position: int) -> Metrics:
+    """Return the metrics of the stretches from the query's rows.
+
+    What was owed at the end of each is found backwards, from what is owed now: what was paid since is added, what was earned taken off.
+    """
+    nothing = dict.fromkeys(_SUMMED, 0)
+    owed = sum(row["earned_minor"] for row in rows if row["kind"] == "owed")
+    found = {row["first_on"]: {name: row[name] for name in _SUMMED} for row in rows if row["kind"] == "figures"}
+    later = found.pop(None, nothing)
+    owed -= later["earned_minor"] - later["paid_minor"]
+    series = []
+    for first_on, last_on in reversed(days):
+        sums = found.get(first_on, nothing)
+        series.append(Figures(first_on=first_on, last_on=last_on, outstanding_minor=owed, **sums))
+        owed -= sums["earned_minor"] - sums["paid_minor"]
+    series.reverse()
+    sums = {name: sum(stretch[name] for stretch in found.values()) for name in _SUMMED}
+    totals = Figures(
+        first_on=days[0][0], last_on=days[-1][1], outstanding_minor=series[-1].outstanding_minor, **sums
+    )
+    return Metrics(totals, series, position)

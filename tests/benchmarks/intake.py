@@ -1,0 +1,67 @@
+"""Intake: Kafka to committed events, against the least that anything could do: fetch the bytes, COPY the rows."""
+
+import asyncio
+import time
+from typing import Any
+
+import psycopg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from tests.benchmarks.stack import PARTITIONS, Stack, rate, wait_for
+
+_BATCH = 4_000
+_HEAD = "SELECT coalesce(sum(consumed), 0) FROM ledger.positions"
+
+
+def intake(stack: Stack, count: int) -> dict[str, Any]:
+    """Return the rate of the worker, of the raw fetch followed by the raw COPY of the same rows, and their ratio."""
+    url, topic = stack.database(), stack.topic(0, count)
+    with psycopg.connect(url, autocommit=True) as conn, stack.worker(url, topic):
+        per_second = rate(wait_for(conn, _HEAD, count))
+    fetch_s = asyncio.run(_fetch(stack.broker.bootstrap, topic, count))
+    copy_s = _copy(url, count)
+    raw = count / (fetch_s + copy_s)
+    return {
+        "messages": count, "intake_per_s": round(per_second), "raw_fetch_per_s": round(count / fetch_s),
+        "raw_copy_per_s": round(count / copy_s), "raw_per_s": round(raw), "ratio": round(per_second / raw, 3),
+        "database": url, "topic": topic,
+    }  # fmt: skip
+
+
+async def _fetch(bootstrap: str, topic: str, count: int) -> float:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        seen, begun = 0, time.perf_counter()
+        while seen < count:
+            fetched = await consumer.getmany(timeout_ms=1_000, max_records=_BATCH)
+            seen += sum(len(records) for records in fetched.values())
+        return time.perf_counter() - begun
+    finally:
+        await consumer.stop()
+
+
+def _copy(url: str, count: int) -> float:
+    """COPY the order events of the database, ready in memory, into a table with the same indexes; durable, as many commits."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("CREATE SCHEMA raw")
+        conn.execute("CREATE SEQUENCE raw.ids")
+        conn.execute("CREATE TABLE raw.events (LIKE ledger.events INCLUDING ALL)")
+        conn.execute("ALTER TABLE raw.events ALTER notification_id SET DEFAULT nextval('raw.ids')")
+        rows = conn.execute(
+            "SELECT originator_id, originator_version, topic, state FROM ledger.events"
+            " WHERE starts_with(originator_id, 'order/') ORDER BY notification_id LIMIT %s",
+            (count,),
+        ).fetchall()
+        begun = time.perf_counter()
+        for start in range(0, len(rows), _BATCH):
+            with conn.transaction(), conn.cursor().copy(
+                "COPY raw.events (originator_id, originator_version, topic, state) FROM STDIN (FORMAT BINARY)"
+            ) as copy:
+                copy.set_types(["text", "int8", "text", "bytea"])
+                for row in rows[start : start + _BATCH]:
+                    copy.write_row(row)
+        return time.perf_counter() - begun

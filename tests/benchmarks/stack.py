@@ -1,0 +1,158 @@
+"""The machine under measurement: a durable PostgreSQL, a broker, a program to sell for, and messages that lie ready."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from aiokafka import AIOKafkaProducer
+
+from cli.embedded import EmbeddedBroker, EmbeddedPostgres
+from ledger.application import Ledger
+from ledger.schema import migrate
+from tests.support.oracle_program import BEGINNING, Merchant, Partner, Rate, held_by
+from tests.support.registration import HASH_KEY, register
+
+PARTITIONS = 4
+PARTNERS = 200
+CUSTOMERS = 20_000
+MERCHANT = "bench"
+_CHUNK = 20_000
+_AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def program() -> Merchant:
+    """Return a merchant with PARTNERS partners, a code each, rates from 5 to 15 per cent."""
+    partners = tuple(
+        Partner(f"p{number:04}", (Rate(BEGINNING, "percentage", str(5 + number % 11)),)) for number in range(PARTNERS)
+    )
+    return Merchant(MERCHANT, "USD", partners, {f"CODE{n:04}": held_by(f"p{n:04}") for n in range(PARTNERS)})
+
+
+def order(number: int) -> bytes:
+    """Return order `number`: every one has a partner's code, so that each message becomes an event."""
+    at = _AT + timedelta(seconds=number * 7 % (300 * 86_400))
+    told = {
+        "type": "order.placed", "event_id": f"evt-{number:08}", "merchant_id": MERCHANT, "order_id": f"{number:08}",
+        "occurred_at": at.isoformat(), "currency": "USD", "total": f"{5 + number % 400}.{number % 100:02}",
+        "coupon_code": f"CODE{number % PARTNERS:04}",
+        "customer": {"id": f"c-{number % CUSTOMERS:06}", "email": f"kim{number % CUSTOMERS}@example.com"},
+    }  # fmt: skip
+    return json.dumps(told).encode()
+
+
+class Stack:
+    """PostgreSQL and the broker, with what a measurement does to them."""
+
+    def __init__(self, postgres: EmbeddedPostgres, broker: EmbeddedBroker) -> None:
+        self.postgres, self.broker = postgres, broker
+        self._databases = self._topics = 0
+
+    def database(self) -> str:
+        """Return the address of a new, migrated database that knows the program."""
+        self._databases += 1
+        url = self.postgres.database(f"bench_{self._databases}")
+        migrate(url)
+        ledger = Ledger(url, hash_key=HASH_KEY)
+        register(ledger, [program()])
+        ledger.close()
+        return url
+
+    def topic(self, first: int, count: int, partitions: int = PARTITIONS) -> str:
+        """Return a new topic with orders first .. first + count - 1 in it."""
+        self._topics += 1
+        name = f"orders-{self._topics}"
+        asyncio.run(self._fill(name, first, count, partitions))
+        return name
+
+    async def _fill(self, name: str, first: int, count: int, partitions: int) -> None:
+        await self.broker.create_topic(name, partitions)
+        await self.publish(name, first, count, partitions)
+
+    async def publish(self, name: str, first: int, count: int, partitions: int = PARTITIONS) -> None:
+        """Publish orders first .. first + count - 1, spread over the partitions by their number."""
+        producer = AIOKafkaProducer(bootstrap_servers=self.broker.bootstrap, linger_ms=5, max_batch_size=512 * 1024)
+        await producer.start()
+        try:
+            for start in range(first, first + count, _CHUNK):
+                numbers = range(start, min(start + _CHUNK, first + count))
+                sent = [await producer.send(name, order(n), partition=n % partitions) for n in numbers]
+                await asyncio.gather(*sent)
+        finally:
+            await producer.stop()
+
+    @contextmanager
+    def worker(self, url: str, topic: str, app_id: str = "bench") -> Iterator[subprocess.Popen[bytes]]:
+        """Run a worker process on the topic."""
+        told = {
+            "database_url": url, "bootstrap_servers": self.broker.bootstrap, "orders_topic": topic,
+            "app_id": f"{app_id}-{topic}", "rebalance_timeout_s": 3.0,
+        }  # fmt: skip
+        with _process("tests.support.worker_process", json.dumps(told)) as process:
+            yield process
+
+    @contextmanager
+    def projector(self, url: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a projector process on the database."""
+        with _process("tests.support.projector_process", url) as process:
+            yield process
+
+
+@contextmanager
+def running() -> Iterator[Stack]:
+    """Start both servers in a folder of their own, durable, with the settings that `up` gives them; stop them at the end."""
+    with (
+        tempfile.TemporaryDirectory(prefix="commission-ledger-bench-") as folder,
+        EmbeddedPostgres(Path(folder) / "postgres") as postgres,
+        EmbeddedBroker(Path(folder) / "broker") as broker,
+    ):
+        yield Stack(postgres, broker)
+
+
+@contextmanager
+def _process(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=log, stderr=log)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            if process.returncode not in (0, -15):
+                log.seek(0)
+                sys.stderr.buffer.write(log.read()[-4000:])
+
+
+def wait_for(conn: psycopg.Connection[Any], query: str, at_least: int, *, timeout_s: float = 1200) -> list[tuple[float, int]]:
+    """Ask until the query's number is reached; return the (instant, number) pairs on the way. Raises TimeoutError."""
+    seen: list[tuple[float, int]] = []
+    deadline = time.perf_counter() + timeout_s
+    while True:
+        row = conn.execute(query).fetchone()
+        number = int(row[0] or 0) if row else 0
+        now = time.perf_counter()
+        if not seen or seen[-1][1] != number:
+            seen.append((now, number))
+        if number >= at_least:
+            return seen
+        if now > deadline:
+            raise TimeoutError(f"{query}: {number} of {at_least}")
+        time.sleep(0.02)
+
+
+def rate(seen: Sequence[tuple[float, int]], skip: float = 0.05) -> float:
+    """Return the numbers per second between the first `skip` of the way (starting up) and the end."""
+    last = seen[-1]
+    first = next(pair for pair in seen if pair[1] > 0 and pair[1] >= skip * last[1])
+    return (last[1] - first[1]) / (last[0] - first[0])
