@@ -19,6 +19,7 @@ _BY_EXTENSION = {
 _DELIMITERS = ",;\t|"
 _CELL_MAX = 2**31 - 1
 _CHUNK = 1 << 20
+_TELL_EVERY = 500
 
 Done = Callable[[int], None]
 """Tells how many bytes of the file were read."""
@@ -76,6 +77,7 @@ def _jsonl(file: BinaryIO, done: Done) -> Iterator[Row]:
             raw = raw.removeprefix(b"\xef\xbb\xbf")
         if raw.strip():
             yield Row(line, _object(raw), raw)
+        if not line % _TELL_EVERY:
             done(file.tell())
 
 
@@ -102,6 +104,7 @@ def _csv(path: Path, file: BinaryIO, required: Sequence[str], done: Done) -> Ite
             return
         if any(cell.strip() for cell in cells):
             yield Row(line, _fields(names, cells), encode(cells))
+        if not line % _TELL_EVERY:
             done(file.tell())
 
 

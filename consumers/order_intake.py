@@ -69,7 +69,7 @@ class OrderIntake(Service):
     async def on_stop(self) -> None:
         """Finish the batches at the database, tell Kafka where we are, leave the group."""
         if self._main is not None:
-            # What it waits for (messages, a rebalance, the broker) is of no interest any more; it tidies up after itself.
+            # What it waits for (messages, a rebalance, the broker) is of no interest now; it tidies up after itself.
             self._main.cancel()
             await asyncio.wait({self._main}, timeout=self._settings.stop_timeout_s)
 

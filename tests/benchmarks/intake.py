@@ -58,9 +58,12 @@ def _copy(url: str, count: int) -> float:
         ).fetchall()
         begun = time.perf_counter()
         for start in range(0, len(rows), _BATCH):
-            with conn.transaction(), conn.cursor().copy(
-                "COPY raw.events (originator_id, originator_version, topic, state) FROM STDIN (FORMAT BINARY)"
-            ) as copy:
+            with (
+                conn.transaction(),
+                conn.cursor().copy(
+                    "COPY raw.events (originator_id, originator_version, topic, state) FROM STDIN (FORMAT BINARY)"
+                ) as copy,
+            ):
                 copy.set_types(["text", "int8", "text", "bytea"])
                 for row in rows[start : start + _BATCH]:
                     copy.write_row(row)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,13 +19,15 @@ from aiokafka import AIOKafkaProducer
 from cli.embedded import EmbeddedBroker, EmbeddedPostgres
 from ledger.application import Ledger
 from ledger.schema import migrate
+from projections.runner import Projector
 from tests.support.oracle_program import BEGINNING, Merchant, Partner, Rate, held_by
-from tests.support.registration import HASH_KEY, register
+from tests.support.registration import register
 
 PARTITIONS = 4
 PARTNERS = 200
 CUSTOMERS = 20_000
 MERCHANT = "bench"
+HASH_KEY = b"a key for benchmarks, of 32 letters"
 _CHUNK = 20_000
 _AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -64,6 +67,7 @@ class Stack:
         ledger = Ledger(url, hash_key=HASH_KEY)
         register(ledger, [program()])
         ledger.close()
+        Projector(url).catch_up()
         return url
 
     def topic(self, first: int, count: int, partitions: int = PARTITIONS) -> str:
@@ -90,20 +94,43 @@ class Stack:
             await producer.stop()
 
     @contextmanager
-    def worker(self, url: str, topic: str, app_id: str = "bench") -> Iterator[subprocess.Popen[bytes]]:
-        """Run a worker process on the topic."""
-        told = {
-            "database_url": url, "bootstrap_servers": self.broker.bootstrap, "orders_topic": topic,
-            "app_id": f"{app_id}-{topic}", "rebalance_timeout_s": 3.0,
-        }  # fmt: skip
-        with _process("tests.support.worker_process", json.dumps(told)) as process:
+    def worker(self, url: str, topic: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run `commission-ledger worker` on the topic."""
+        with self._process("worker", url, ORDERS_TOPIC=topic, KAFKA_APP_ID=f"bench-{topic}") as process:
             yield process
 
     @contextmanager
     def projector(self, url: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a projector process on the database."""
-        with _process("tests.support.projector_process", url) as process:
+        """Run `commission-ledger projector`."""
+        with self._process("projector", url) as process:
             yield process
+
+    @contextmanager
+    def web(self, url: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
+        """Run `commission-ledger web` on the port."""
+        with self._process("web", url, WEB_PORT=str(port), PUBLIC_URL=f"http://127.0.0.1:{port}") as process:
+            yield process
+
+    @contextmanager
+    def _process(self, command: str, url: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+        environment = os.environ | {
+            "DATABASE_URL": url, "LEDGER_HASH_KEY": HASH_KEY.decode(), "KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap,
+            "KAFKA_REBALANCE_TIMEOUT_MS": "3000", **settings,
+        }  # fmt: skip
+        with tempfile.TemporaryFile() as log:
+            command_line = [sys.executable, "-m", "cli.main", command]
+            process = subprocess.Popen(command_line, stdout=log, stderr=log, env=environment)
+            try:
+                yield process
+            finally:
+                process.terminate()
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                if process.returncode != 0:
+                    log.seek(0)
+                    sys.stderr.buffer.write(log.read()[-4000:])
 
 
 @contextmanager
@@ -117,24 +144,9 @@ def running() -> Iterator[Stack]:
         yield Stack(postgres, broker)
 
 
-@contextmanager
-def _process(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=log, stderr=log)
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            if process.returncode not in (0, -15):
-                log.seek(0)
-                sys.stderr.buffer.write(log.read()[-4000:])
-
-
-def wait_for(conn: psycopg.Connection[Any], query: str, at_least: int, *, timeout_s: float = 1200) -> list[tuple[float, int]]:
+def wait_for(
+    conn: psycopg.Connection[Any], query: str, at_least: int, *, timeout_s: float = 1200
+) -> list[tuple[float, int]]:
     """Ask until the query's number is reached; return the (instant, number) pairs on the way. Raises TimeoutError."""
     seen: list[tuple[float, int]] = []
     deadline = time.perf_counter() + timeout_s
