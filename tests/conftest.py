@@ -41,6 +41,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[_servers].close()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark every test that uses a broker as `kafka` when that broker is Apache Kafka, so that `-m kafka` finds them."""
+    if broker_kind(config) == "apache":
+        for item in items:
+            if {"broker", "own_broker"} & set(getattr(item, "fixturenames", ())):
+                item.add_marker("kafka")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Under pytest-xdist the controlling process runs the servers, for it outlives its workers."""

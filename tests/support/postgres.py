@@ -22,8 +22,11 @@ THROWAWAY_SETTINGS = {
 def prepare_template(database_url: str) -> None:
     """Bring an empty database to the state that every test starts from: the one place where it is decided."""
     from ledger.schema import migrate
+    from projections.schema import ensure
 
     migrate(database_url)
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        ensure(conn)
 
 
 def in_database(url: str, name: str) -> str:
