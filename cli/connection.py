@@ -24,7 +24,7 @@ _CONNECT_TIMEOUT_S = 5
 
 
 def read_settings() -> Settings:
-    """Return the settings of the environment. Raises UsageError that names the variables at fault, never their values."""
+    """Return the settings of the environment. Raises UsageError that names the variables at fault, not their values."""
     try:
         return Settings()
     except ValidationError as error:
@@ -46,7 +46,7 @@ class Books:
         if self._folder is not None:
             return self._folder.hash_key()
         if self.settings.ledger_hash_key is None:
-            raise UsageError("LEDGER_HASH_KEY is not set: it keys the hashes of e-mail addresses, and is part of the books")
+            raise UsageError("LEDGER_HASH_KEY is not set: the key of the e-mail hashes, which is part of the books")
         return self.settings.ledger_hash_key.get_secret_value().encode()
 
     @property
@@ -110,7 +110,9 @@ def checked_url(url: str) -> str:
     try:
         told = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        raise UsageError("DATABASE_URL is neither postgresql://USER:PASSWORD@HOST:PORT/NAME nor a conninfo string") from None
+        raise UsageError(
+            "DATABASE_URL must be postgresql://USER:PASSWORD@HOST:PORT/NAME or a conninfo string"
+        ) from None
     if "connect_timeout" in told or os.environ.get("PGCONNECT_TIMEOUT"):
         return url
     return make_conninfo(url, connect_timeout=_CONNECT_TIMEOUT_S)

@@ -1,7 +1,7 @@
 """`dead-letters`: messages that were refused for good, with the reason; looked at, taken in again, or put away."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +14,8 @@ from cli.output import complain, print_json, print_table, progress, say
 from cli.pools import ask
 from ledger import dead_letters as letters
 from ledger.application import Ledger
-from projections.rows import DeadLetter
+from projections.read import Reads
+from projections.rows import DeadLetter, Page
 from schemas.api import DeadLetterStatus
 from schemas.errors import NotFoundError, RejectedError
 
@@ -25,6 +26,7 @@ Merchant = Annotated[str | None, typer.Option("--merchant", help="Only this merc
 Code = Annotated[str | None, typer.Option("--code", help="Only those refused with this code.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many, the newest.")]
 Status = Annotated[str, typer.Option("--status", help="open, retried, discarded or all.")]
+OneId = Annotated[str, typer.Argument(metavar="ID", show_default=False)]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", show_default=False)]
 Every = Annotated[bool, typer.Option("--all", help="All that are open (with --merchant, --code: all of those).")]
 
@@ -60,7 +62,7 @@ def show_list(
 
 
 @app.command()
-def show(*, dead_letter_id: Annotated[str, typer.Argument(metavar="ID")], data: Data = None, as_json: Json = False) -> None:
+def show(*, dead_letter_id: OneId, data: Data = None, as_json: Json = False) -> None:
     """Show one dead letter whole, with its message."""
     with books(data) as found:
         row = asyncio.run(ask(found.database_url, lambda reads: reads.dead_letter(None, dead_letter_id))).row
@@ -161,18 +163,18 @@ def _find(found: Books, status: str, merchant: str | None, code: str | None, lim
 
 
 def _pages(found: Books, status: str | None, merchant: str | None) -> Iterator[DeadLetter]:
-    after = None
-    while True:
-        page = asyncio.run(
-            ask(
-                found.database_url,
-                lambda reads, after=after: reads.dead_letters(merchant, status=status, after=after, limit=_PAGE),
-            )
-        )
+    page = _page(found, status, merchant, None)
+    yield from page.rows
+    while page.next is not None:
+        page = _page(found, status, merchant, page.next)
         yield from page.rows
-        if page.next is None:
-            return
-        after = page.next
+
+
+def _page(found: Books, status: str | None, merchant: str | None, after: int | None) -> Page[DeadLetter, int]:
+    def question(reads: Reads) -> Awaitable[Page[DeadLetter, int]]:
+        return reads.dead_letters(merchant, status=status, after=after, limit=_PAGE)
+
+    return asyncio.run(ask(found.database_url, question))
 
 
 def _place(row: DeadLetter) -> str:
@@ -181,8 +183,8 @@ def _place(row: DeadLetter) -> str:
 
 def _document(row: DeadLetter) -> dict[str, Any]:
     names = (
-        "dead_letter_id", "status", "merchant_id", "source", "topic", "partition", "position", "received_at", "code", "path",
-        "reason", "resolved_at", "resolution", "key", "raw",
+        "dead_letter_id", "status", "merchant_id", "source", "topic", "partition", "position", "received_at", "code",
+        "path", "reason", "resolved_at", "resolution", "key", "raw",
     )  # fmt: skip
     return {name: _text(getattr(row, name)) for name in names}
 

@@ -3,7 +3,6 @@
 import psycopg
 from psycopg import errors
 
-from cli.embedded import EmbeddedError
 from schemas.errors import LedgerError, RejectedError, RetryableError
 
 OK = 0
@@ -24,14 +23,8 @@ class CannotError(LedgerError):
 
 def explain(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the line for an error; what nobody foresaw is named as such."""
-    if isinstance(error, UsageError):
-        return USAGE, _line(error)
-    if isinstance(error, RejectedError):
-        return REFUSED, _refusal(error)
-    if isinstance(error, RetryableError):
-        return UNREACHABLE, _line(error)
-    if isinstance(error, EmbeddedError | LedgerError):
-        return REFUSED, _line(error)
+    if isinstance(error, LedgerError):
+        return _of_ours(error)
     if isinstance(error, psycopg.Error):
         return _of_database(error)
     if isinstance(error, OSError) and error.filename is not None:
@@ -39,6 +32,14 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted"
     return REFUSED, f"internal error, {type(error).__name__}: {_line(error)} (--debug shows where)"
+
+
+def _of_ours(error: LedgerError) -> tuple[int, str]:
+    if isinstance(error, RejectedError):
+        return REFUSED, _refusal(error)
+    if isinstance(error, UsageError):
+        return USAGE, _line(error)
+    return UNREACHABLE if isinstance(error, RetryableError) else REFUSED, _line(error)
 
 
 def _of_database(error: psycopg.Error) -> tuple[int, str]:

@@ -35,7 +35,8 @@ _NAME = "SELECT name FROM people.partners WHERE merchant_id = %s AND partner_id 
 File = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, show_default=False)]
 Format = Annotated[str | None, typer.Option("--format", help="csv or jsonl; left out: by the file's extension.")]
 Errors = Annotated[
-    Path | None, typer.Option("--errors", dir_okay=False, help="Where refused rows are told; left out: FILE.errors.csv or .jsonl.")
+    Path | None,
+    typer.Option("--errors", dir_okay=False, help="Where refused rows are told; left out: beside FILE."),
 ]
 
 app = typer.Typer(no_args_is_help=True)
@@ -50,7 +51,9 @@ def import_files() -> None:
 def orders(
     *,
     file: File,
-    merchant: Annotated[str | None, typer.Option("--merchant", help="Whose orders they are, where the rows do not say.")] = None,
+    merchant: Annotated[
+        str | None, typer.Option("--merchant", help="Whose orders they are, where the rows do not say.")
+    ] = None,
     file_format: Format = None,
     errors: Errors = None,
     data: Data = None,
@@ -58,8 +61,9 @@ def orders(
 ) -> None:
     """Book a file of order events.
 
-    The fields are those of the topic; in CSV customer_id, customer_email, customer_name and metadata.NAME stand for what is
-    nested there. A row without a type is a placed order. Refused rows are kept as dead letters, and named in the errors file.
+    The fields are those of the topic; in CSV customer_id, customer_email, customer_name and metadata.NAME stand for
+    what is nested there. A row without a type is a placed order. Refused rows are kept as dead letters, and named in
+    the errors file.
     """
     kind = tables.format_of(file, file_format)
     with books(data) as found, found.ledger() as ledger:
@@ -84,7 +88,8 @@ def import_partners(
 ) -> None:
     """Register a file of partners: name, email, rate_type, rate_value, coupon_code, status.
 
-    A partner that is registered already, with the same data, is left as it is. Refused rows are named in the errors file.
+    A partner that is registered already, with the same data, is left as it is. Refused rows are named in the errors
+    file.
     """
     kind = tables.format_of(file, file_format)
     outcomes: Counter[str] = Counter()
@@ -129,9 +134,13 @@ class _OrderImport:
         try:
             return self._intake.take(self._source, batch, now(), after=position)
         except PositionTakenError as error:
-            raise CannotError("somebody else is importing this very file; repeat the command when that is done") from error
+            raise CannotError(
+                "somebody else is importing this very file; repeat the command when that is done"
+            ) from error
         except RetryableError as error:
-            raise RetryableError(f"{error}; repeat the command, and it goes on from line {batch[0].position}") from error
+            raise RetryableError(
+                f"{error}; repeat the command, and it goes on from line {batch[0].position}"
+            ) from error
 
 
 def _source(file: Path, merchant_id: str | None) -> Source:
@@ -143,11 +152,13 @@ def _source(file: Path, merchant_id: str | None) -> Source:
 
 
 def _check_merchants(file: Path, kind: str, merchant_id: str) -> None:
-    """Refuse, before anything is booked, a file with rows of another merchant than the one named on the command line."""
+    """Refuse, before anything is booked, a file with rows of another merchant than the command line names."""
     for row in _rows(file, kind, order_rows.REQUIRED_COLUMNS, "looking"):
         named = order_rows.merchant_of(row)
         if named not in (None, merchant_id):
-            raise CannotError(f"{file.name} line {row.line} is of merchant {named!r}, not {merchant_id!r}; nothing was booked")
+            raise CannotError(
+                f"{file.name} line {row.line} is of merchant {named!r}, not {merchant_id!r}; nothing was booked"
+            )
 
 
 def _rows(file: Path, kind: str, required: Iterable[str], what: str) -> Iterator[Row]:

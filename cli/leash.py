@@ -1,4 +1,4 @@
-"""What ties a child to the `up` that started it: its stdin is a pipe from there, and the pipe's end is the child's end."""
+"""What ties a child to the `up` that started it: its stdin is a pipe from there; when that ends, so does the child."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ def wear(data: Path | None) -> None:
 
 
 def _watch() -> None:
-    while sys.stdin.buffer.raw.read(1024):  # type: ignore[attr-defined]
+    while os.read(sys.stdin.fileno(), 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
     # Nobody is left to ask again.

@@ -19,8 +19,8 @@ _METADATA = "metadata."
 def messages(rows: Iterable[Row], kind: str, merchant_id: str | None) -> Iterator[Message]:
     """Yield a message per row, at the position of its line.
 
-    What a row leaves out is filled in: the type (`order.placed`), the merchant, and an event id, which is always the same
-    for the same row. A row that cannot be read as fields becomes a message as it is, to be refused like any other.
+    What a row leaves out is filled in: the type (`order.placed`), the merchant, and an event id, which is always the
+    same for the same row. A row that cannot be read as fields becomes a message as it is, to be refused like any other.
     """
     for row in rows:
         yield Message(row.line, _raw(row, kind, merchant_id))
@@ -54,7 +54,7 @@ def _filled(row: Row, told: dict[str, Any], filled: dict[str, str], kind: str) -
 
 
 def _nested(cells: dict[str, str]) -> dict[str, Any]:
-    """Return flat columns as the object they stand for: `customer_id` is `customer.id`, `metadata.x` is `metadata["x"]`."""
+    """Return flat columns as the object they stand for: `customer_id` is `customer.id`, `metadata.x` is that of `x`."""
     told: dict[str, Any] = {}
     for name, cell in cells.items():
         if name in _CUSTOMER:

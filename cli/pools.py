@@ -17,7 +17,7 @@ _WAIT_S = 5.0
 
 @asynccontextmanager
 async def opened(database_url: str, size_max: int) -> AsyncIterator[Pool]:
-    """Lend a pool of at most so many connections in autocommit mode. It fills by itself, also when the database comes later."""
+    """Lend a pool of at most so many connections in autocommit mode. It fills by itself once the database is there."""
     pool: Pool = AsyncConnectionPool(
         database_url, kwargs={"autocommit": True}, min_size=1, max_size=size_max, timeout=_WAIT_S, open=False
     )
@@ -29,7 +29,7 @@ async def opened(database_url: str, size_max: int) -> AsyncIterator[Pool]:
 
 
 async def ask(database_url: str, question: Callable[[Reads], Awaitable[Answer]]) -> Answer:
-    """Return the answer to one question to the read side, over a connection of its own. Raises psycopg.OperationalError."""
+    """Return the read side's answer to one question. Raises psycopg.OperationalError where nobody answers."""
     # Where nobody answers, a pool would try for a while and keep the reason to itself.
     async with await AsyncConnection.connect(database_url):
         pass

@@ -67,7 +67,7 @@ async def _listen(runner: http.AppRunner, settings: Settings) -> None:
 
 
 def web_options(settings: Settings, hash_key: bytes) -> WebOptions:
-    """Return the web's options. The secret of unguessable addresses comes from the hash key: one secret to keep, not two."""
+    """Return the web's options. The secret of unguessable addresses comes from the hash key: one to keep, not two."""
     return WebOptions(
         public_url=(settings.public_url or f"http://{settings.web_host}:{settings.web_port}").rstrip("/"),
         secret=hmac.digest(hash_key, b"dashboard addresses", "sha256"),

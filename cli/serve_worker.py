@@ -1,6 +1,7 @@
 """`worker`: books the orders of the topic."""
 
 import asyncio
+import gc
 
 import typer
 
@@ -16,6 +17,8 @@ from ledger.application import Ledger
 from projections.read import Reads
 from schemas.settings import Settings
 
+_COLLECT_AFTER_OBJECTS = 200_000
+
 app = typer.Typer()
 
 
@@ -26,8 +29,16 @@ def worker(*, data: Data = None, child_of: ChildOf = None) -> None:
     with books(data) as found:
         configure(found.settings.log_level or "info")
         settings = worker_settings(found.settings, found.bootstrap_servers)
+        _collect_seldom()
         with found.ledger() as ledger:
             asyncio.run(_serve(found, settings, ledger))
+
+
+def _collect_seldom() -> None:
+    # A batch makes tens of thousands of objects that live as long as it does and are in no cycle: looking for cycles at
+    # Python's own pace took a third of intake's time (docs/benchmarks.md).
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER_OBJECTS, 20, 50)
 
 
 async def _serve(found: Books, settings: WorkerSettings, ledger: Ledger) -> None:

@@ -65,7 +65,7 @@ def digest(path: Path, done: Done) -> str:
 
 
 def rows(path: Path, kind: str, required: Sequence[str], done: Done) -> Iterator[Row]:
-    """Yield the rows of the file that are not blank, in order. Raises CannotError where CSV misses a required column."""
+    """Yield the rows that are not blank, in order. Raises CannotError where CSV misses a required column."""
     with path.open("rb") as file:
         yield from _csv(path, file, required, done) if kind == "csv" else _jsonl(file, done)
 
@@ -118,7 +118,7 @@ def _check_heading(path: Path, names: list[str], required: Sequence[str]) -> Non
 
 
 def _fields(names: list[str], cells: list[str]) -> dict[str, Any] | None:
-    """An empty cell is a field that is left out. More cells than columns: nobody can tell which is which."""
+    """Return the cells by column. An empty one is left out; None: there are more than columns, nobody knows which."""
     if len(cells) > len(names) and any(cells[len(names) :]):
         return None
     return {name: cell for name, cell in zip(names, cells, strict=False) if name and cell != ""}

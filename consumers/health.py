@@ -20,6 +20,7 @@ class Health:
 
     def __init__(self, *conditions: str) -> None:
         self._reasons: dict[str, str | None] = dict.fromkeys(conditions, "starting")
+        self._warned: set[str] = set()
         self.facts: Facts = dict
 
     @property
@@ -31,13 +32,19 @@ class Health:
         """Tell that the condition is fine."""
         if self._reasons.get(condition) is not None:
             self._reasons[condition] = None
+            self._warned.discard(condition)
             _log.info(f"{condition}: fine", condition=condition, ready=self.ready)
+
+    def begin(self, condition: str, doing: str) -> None:
+        """Tell that the condition is on its way to being fine, which is nothing to warn of."""
+        self._reasons[condition] = doing
+        self._warned.discard(condition)
 
     def down(self, condition: str, reason: str) -> None:
         """Tell that the condition is not fine, and why. Another reason for the same condition is not another line."""
-        was_up = self._reasons.get(condition) in {None, "starting"}
         self._reasons[condition] = reason
-        if was_up:
+        if condition not in self._warned:
+            self._warned.add(condition)
             _log.warning(f"{condition}: {reason}", condition=condition, ready=False)
 
     def is_up(self, condition: str) -> bool:

@@ -109,7 +109,7 @@ class OrderIntake(Service):
         await self._find_source()
         await asyncio.to_thread(self._intake.position, Source(self._source_name, self._broker.topic, 0))
         self._health.up("database")
-        self._health.down("intake", "joining the consumer group")
+        self._health.begin("intake", "joining the consumer group")
         consumer = self._new_consumer()
         consumer.subscribe([self._broker.topic], listener=_Rebalance(self))
         hints = asyncio.create_task(self._hint_for_ever(consumer))

@@ -93,7 +93,7 @@ class _Worker:
             crashed = asyncio.create_task(_until_crashed(app, started))
             try:
                 await asyncio.wait({*ends, crashed}, return_when=asyncio.FIRST_COMPLETED)
-                self._health.down("app", "stopping" if self._stop.is_set() else "restarting")
+                self._health.begin("app", "stopping" if self._stop.is_set() else "restarting")
             finally:
                 for task in (*ends, crashed):
                     task.cancel()

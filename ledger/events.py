@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 import msgspec
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What every event carries: whose books, when it took effect, when it was recorded, and what caused it.
 
     `occurred_at` is when it took effect (the storefront's clock for orders), `recorded_at` when we learned of it; both
@@ -49,7 +49,7 @@ class Recorded(NamedTuple):
 # --- the merchant and the program's terms -----------------------------------------------------------------------------
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
+class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The terms of a program: what is owed for an order, and when it becomes payable.
 
     `approval`: `immediate`, `after_days` (then `hold_days`, 0-999) or `manual`. `base`: `total`, `net_of_tax` or
@@ -64,7 +64,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     self_referral: str = "skip"
 
 
-class MerchantRegistered(Event, frozen=True, kw_only=True, omit_defaults=True):
+class MerchantRegistered(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A merchant opened its program, with its currency, its time zone (IANA name) and its first terms."""
 
     name: str
@@ -73,7 +73,7 @@ class MerchantRegistered(Event, frozen=True, kw_only=True, omit_defaults=True):
     terms: Terms
 
 
-class TermsChanged(Event, frozen=True, kw_only=True, omit_defaults=True):
+class TermsChanged(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The program has new terms, in force from `occurred_at` on."""
 
     terms: Terms
@@ -82,7 +82,7 @@ class TermsChanged(Event, frozen=True, kw_only=True, omit_defaults=True):
 # --- partners and their coupon codes ----------------------------------------------------------------------------------
 
 
-class Rate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Rate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What a partner earns of an order.
 
     `percentage` is in basis points, `fixed` in minor units of the program's currency.
@@ -93,13 +93,13 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     amount_minor: int = 0
 
 
-class PartnerEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
+class PartnerEvent(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An event of one partner."""
 
     partner_id: str
 
 
-class PartnerRegistered(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+class PartnerRegistered(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A partner joined; `standing` is `approved` or `applied`.
 
     `email_hash` is keyed: it recognises self-referral, and no person.
@@ -110,52 +110,52 @@ class PartnerRegistered(PartnerEvent, frozen=True, kw_only=True, omit_defaults=T
     email_hash: str
 
 
-class PartnerApproved(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+class PartnerApproved(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The partner earns from now on."""
 
 
-class PartnerRejected(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+class PartnerRejected(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The application was turned down."""
 
     reason: str
 
 
-class PartnerPaused(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+class PartnerPaused(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """New orders do not earn until the partner is reinstated."""
 
     reason: str
 
 
-class PartnerReinstated(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+class PartnerReinstated(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A paused or banned partner earns again."""
 
 
-class PartnerBanned(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+class PartnerBanned(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The partner was shut out."""
 
     reason: str
 
 
-class PartnerDetailsChanged(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+class PartnerDetailsChanged(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Name or e-mail changed; they are kept apart from the events (schema `people`), the event only says so."""
 
     email_hash: str
     fields: tuple[str, ...]
 
 
-class RateChanged(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+class RateChanged(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Orders placed from `occurred_at` on earn this rate."""
 
     rate: Rate
 
 
-class CouponAssigned(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+class CouponAssigned(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Orders placed with the code from `occurred_at` on are the partner's."""
 
     code: str
 
 
-class CouponRevoked(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True):
+class CouponRevoked(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The code is nobody's from `occurred_at` on."""
 
     code: str
@@ -164,14 +164,14 @@ class CouponRevoked(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True)
 # --- orders and their commissions -------------------------------------------------------------------------------------
 
 
-class OrderFact(Event, frozen=True, kw_only=True, omit_defaults=True):
+class OrderFact(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An event of one order's stream. `occurred_on` is the day of `occurred_at` in the program's time zone."""
 
     order_id: str
     occurred_on: date
 
 
-class OrderTaken(OrderFact, frozen=True, kw_only=True, omit_defaults=True):
+class OrderTaken(OrderFact, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What the storefront told of an order with a partner's code: enough to tell a repetition from a contradiction."""
 
     partner_id: str
@@ -188,7 +188,7 @@ class OrderTaken(OrderFact, frozen=True, kw_only=True, omit_defaults=True):
     to_state: str
 
 
-class CommissionEarned(OrderTaken, frozen=True, kw_only=True, omit_defaults=True):
+class CommissionEarned(OrderTaken, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The partner earned `amount_minor`, by this rate, on this base, under this version of the terms."""
 
     rate: Rate
@@ -199,13 +199,13 @@ class CommissionEarned(OrderTaken, frozen=True, kw_only=True, omit_defaults=True
     due_at: datetime | None = None
 
 
-class CommissionSkipped(OrderTaken, frozen=True, kw_only=True, omit_defaults=True):
+class CommissionSkipped(OrderTaken, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A partner's code, but nothing was earned, and why."""
 
     reason: str
 
 
-class RefundParked(OrderFact, frozen=True, kw_only=True, omit_defaults=True):
+class RefundParked(OrderFact, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A refund, cancellation or dispute of an order that is not on the books (yet).
 
     `kind` is `refund`, `cancellation`, `dispute` or `dispute_won`; refunds have an id, a currency and an amount.
@@ -218,7 +218,7 @@ class RefundParked(OrderFact, frozen=True, kw_only=True, omit_defaults=True):
     refund_minor: int = 0
 
 
-class CommissionMoved(OrderFact, frozen=True, kw_only=True, omit_defaults=True):
+class CommissionMoved(OrderFact, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """`amount_minor` of the commission went from one state to another."""
 
     partner_id: str
@@ -228,7 +228,7 @@ class CommissionMoved(OrderFact, frozen=True, kw_only=True, omit_defaults=True):
     to_state: str
 
 
-class CommissionCorrected(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+class CommissionCorrected(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A refund, cancellation, dispute or won dispute changed what the order is worth.
 
     `amount_minor` is the change of what the partner is owed, `revenue_minor` that of the order's remaining total (both
@@ -244,15 +244,15 @@ class CommissionCorrected(CommissionMoved, frozen=True, kw_only=True, omit_defau
     parked: bool = False
 
 
-class CommissionAdjusted(CommissionCorrected, frozen=True, kw_only=True, omit_defaults=True):
+class CommissionAdjusted(CommissionCorrected, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The commission itself changed, because it was not on its way out yet."""
 
 
-class CommissionClawedBack(CommissionCorrected, frozen=True, kw_only=True, omit_defaults=True):
+class CommissionClawedBack(CommissionCorrected, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The commission is (being) paid, so the change stands beside it as an entry of its own, to be netted off."""
 
 
-class ParkedRefundRejected(OrderFact, frozen=True, kw_only=True, omit_defaults=True):
+class ParkedRefundRejected(OrderFact, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Its order came, and showed that the parked refund can never be right.
 
     `parked_cause` is the message it came in.
@@ -265,52 +265,52 @@ class ParkedRefundRejected(OrderFact, frozen=True, kw_only=True, omit_defaults=T
     parked_cause: str
 
 
-class CommissionApproved(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+class CommissionApproved(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The commission is payable."""
 
 
-class CommissionHeld(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+class CommissionHeld(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The commission waits for somebody's decision."""
 
     reason: str
 
 
-class CommissionReleased(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+class CommissionReleased(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The commission went back to where it was before it was held."""
 
 
-class CommissionRejected(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+class CommissionRejected(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The commission will not be paid."""
 
     reason: str
 
 
-class CommissionReopened(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+class CommissionReopened(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A rejection was taken back."""
 
     reason: str
 
 
-class CommissionReserved(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+class CommissionReserved(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The commission is part of a payout."""
 
     payout_id: str
 
 
-class CommissionUnreserved(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+class CommissionUnreserved(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Its payout failed or was cancelled: the commission is payable again."""
 
     payout_id: str
 
 
-class CommissionPaid(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+class CommissionPaid(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The money is out, by a payout or by hand."""
 
     reference: str
     payout_id: str | None = None
 
 
-class CommissionMarkedUnpaid(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True):
+class CommissionMarkedUnpaid(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The money came back, or never went: it is owed again."""
 
     reason: str

@@ -45,7 +45,7 @@ async def _fetch(bootstrap: str, topic: str, count: int) -> float:
 
 
 def _copy(url: str, count: int) -> float:
-    """COPY the order events of the database, ready in memory, into a table with the same indexes; durable, as many commits."""
+    """COPY the order events, ready in memory, into a table with the same indexes; durable, with as many commits."""
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute("CREATE SCHEMA raw")
         conn.execute("CREATE SEQUENCE raw.ids")

@@ -135,7 +135,7 @@ class Stack:
 
 @contextmanager
 def running() -> Iterator[Stack]:
-    """Start both servers in a folder of their own, durable, with the settings that `up` gives them; stop them at the end."""
+    """Start both servers in a folder of their own, durable, with the settings of `up`; stop them at the end."""
     with (
         tempfile.TemporaryDirectory(prefix="commission-ledger-bench-") as folder,
         EmbeddedPostgres(Path(folder) / "postgres") as postgres,

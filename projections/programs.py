@@ -1,0 +1,26 @@
+"""Programs, told once more in Python, for `verify`."""
+
+from typing import Any
+
+import msgspec
+
+from ledger.events import Event, MerchantRegistered, TermsChanged
+
+COLUMNS = ("terms_position", "terms_at", "name", "currency", "time_zone", "terms")
+KEY = ("merchant_id",)
+
+_AT = 1
+
+
+class Programs(dict[tuple[str], list[Any]]):
+    """The programs that the events taken so far make."""
+
+    def take(self, event: Event, position: int) -> None:
+        """Take one event of a merchant's stream; others are none of this."""
+        if isinstance(event, MerchantRegistered):
+            terms = msgspec.to_builtins(event.terms)
+            self[(event.merchant_id,)] = [position, event.occurred_at, event.name, event.currency, event.time_zone, terms]
+        elif isinstance(event, TermsChanged):
+            row = self[(event.merchant_id,)]
+            if row[_AT] <= event.occurred_at:
+                row[0], row[_AT], row[-1] = position, event.occurred_at, msgspec.to_builtins(event.terms)

@@ -1,0 +1,324 @@
+"""Compares every read model with an independent fold of the log, and the log with its own rules; names the first differences."""
+
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import Connection, sql
+
+from ledger.batch import Source
+from ledger.events import decode
+from projections import balances, conversions, folding, partners, programs, revenue, statements
+from projections.folding import Difference, Differences, Share, Span
+from projections.partners import Partners
+from projections.programs import Programs
+from projections.schema import LOCK_SWAP
+
+# Below this a second process costs more than it saves.
+_ALONE_EVENTS = 100_000
+# About this many orders are held in memory at a time, per process.
+_SPAN_EVENTS = 50_000
+_PROGRESS_S = 0.2
+
+Progress = Callable[[int, int], None]
+"""Called with the events done and the events in all."""
+
+
+class Verified(NamedTuple):
+    """What was compared, and the first difference of each read model; of `log` and `intake` too. None: all is well.
+
+    `counts` tells how many differences there are of each.
+    """
+
+    position: int
+    events: int
+    differences: list[Difference]
+    counts: dict[str, int]
+
+
+def verify(database_url: str, progress: Progress | None = None, *, processes: int | None = None) -> Verified:
+    """Compare the read models with the log, both as of one moment and one position. Nothing is changed or locked for long.
+
+    Uses as many processes as there are cores unless told otherwise. Raises psycopg.Error.
+    """
+    with _moment(database_url) as (conn, snapshot):
+        position, head = _one(conn, "SELECT position, (SELECT max(notification_id) FROM ledger.events) FROM read.tracked")
+        log = _Log(database_url, snapshot, position or 0)
+        work = log.cut(conn, head or 0)
+        workers = 1 if log.position < _ALONE_EVENTS else processes or os.cpu_count() or 1
+        share = _fold(log, work, workers, progress or (lambda _done, _total: None))
+        _compare_sums(conn, share)
+        _compare_customers(conn, share)
+        share.events += _compare_directory(conn, share, log.position)
+        _compare_intake(conn, share, log.position)
+    found = share.differences
+    return Verified(log.position, share.events, list(found.values()), dict(found.counts))
+
+
+@contextmanager
+def _moment(database_url: str) -> Iterator[tuple[Connection[Any], str]]:
+    """Yield a connection that sees one moment, and the name under which others can see it too."""
+    with psycopg.connect(database_url, autocommit=True, application_name="verify") as conn:
+        # A rebuild must not put other tables under the names that we read.
+        conn.execute("SELECT pg_advisory_lock_shared(%s)", (LOCK_SWAP,))
+        conn.execute("SET TimeZone TO 'UTC'")
+        conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield conn, _one(conn, "SELECT pg_export_snapshot()")[0]
+
+
+def _one(conn: Connection[Any], query: str) -> tuple[Any, ...]:
+    row = conn.execute(query).fetchone()  # type: ignore[call-overload]
+    return tuple(row) if row else (None, None)
+
+
+class _Log(NamedTuple):
+    """The log at one moment, up to a position; small enough to be handed to other processes."""
+
+    database_url: str
+    snapshot: str
+    position: int
+
+    def cut(self, conn: Connection[Any], head: int) -> list[Span]:
+        """Return the spans that make up all orders, none much larger than _SPAN_EVENTS."""
+        share = min(100.0, 100.0 * 200 / _SPAN_EVENTS) if head > _SPAN_EVENTS else 0.0
+        sampled: dict[str, list[str]] = {}
+        if share:
+            query = sql.SQL(
+                "SELECT originator_id FROM ledger.events TABLESAMPLE SYSTEM ({}) REPEATABLE (1)"
+                " WHERE starts_with(originator_id, 'order/')"
+            ).format(sql.Literal(share))
+            for (name,) in conn.execute(query):
+                _, merchant_id, order_id = name.split("/", 2)
+                sampled.setdefault(merchant_id, []).append(order_id)
+        merchants = _merchants(conn)
+        orders = [span for merchant_id in merchants for span in _spans(merchant_id, sampled.get(merchant_id, []), 200)]
+        return orders
+
+    @contextmanager
+    def seen(self) -> Iterator[Connection[Any]]:
+        """Yield a connection that sees the same moment."""
+        with psycopg.connect(self.database_url, autocommit=True, application_name="verify") as conn:
+            conn.execute("SET TimeZone TO 'UTC'")
+            # In the order of the key, not sorted: the rows of a span are read once, as they are needed.
+            conn.execute("SET jit TO off")
+            conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            conn.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self.snapshot)))
+            yield conn
+
+
+def _spans(merchant_id: str, sample: Sequence[str], every: int) -> list[Span]:
+    """Cut a merchant's ids at every so many of the sample (in the order of bytes, which is that of UTF-8's code points)."""
+    cuts = sorted(set(sorted(sample)[every::every]))
+    return [Span(merchant_id, low, high) for low, high in zip(["", *cuts], [*cuts, None], strict=True)]
+
+
+def _merchants(conn: Connection[Any]) -> list[str]:
+    """Return every merchant of whom the log or a read model has an order: skipping from one to the next, not reading all."""
+    found: set[str] = set()
+    low = "order/"
+    while row := conn.execute(
+        'SELECT min(originator_id COLLATE "C") FROM ledger.events'
+        ' WHERE originator_id >= %s COLLATE "C" AND originator_id < \'order0\' COLLATE "C"',
+        (low,),
+    ).fetchone():
+        if row[0] is None:
+            break
+        merchant_id = row[0].split("/", 2)[1]
+        found.add(merchant_id)
+        low = f"order/{merchant_id}0"
+    for table in ("commissions", "customers"):
+        last = ""
+        query = sql.SQL("SELECT min(merchant_id) FROM {} WHERE merchant_id > %s").format(sql.Identifier("read", table))
+        while (row := conn.execute(query, (last,)).fetchone()) and row[0] is not None:
+            last = row[0]
+            found.add(last)
+    return sorted(found)
+
+
+# --- folding, alone or by several processes ------------------------------------------------------------------------------
+
+_done: Any = None
+
+
+def _begin(counter: Any) -> None:
+    global _done  # noqa: PLW0603 - what a process of the pool is given when it begins
+    _done = counter
+
+
+def _report(events: int) -> None:
+    with _done.get_lock():
+        _done.value += events
+
+
+def _fold_share(log: _Log, work: list[Span], report: Callable[[int], None] = _report) -> Share:
+    share = Share(log.position, report)
+    with log.seen() as conn:
+        for span in work:
+            share.fold(conn, span)
+    del share._report  # noqa: SLF001 - it stays in its process
+    return share
+
+
+def _fold(log: _Log, work: list[Span], workers: int, progress: Progress) -> Share:
+    done = 0
+
+    def report(events: int) -> None:
+        nonlocal done
+        done += events
+        progress(min(done, log.position), log.position)
+
+    if workers == 1:
+        whole = _fold_share(log, work, report)
+    else:
+        whole = _fold_in_processes(log, work, workers, progress)
+    progress(log.position, log.position)
+    return whole
+
+
+def _fold_in_processes(log: _Log, work: list[Span], workers: int, progress: Progress) -> Share:
+    # Not forked: a copy of our connections and threads would be no good to it.
+    context = multiprocessing.get_context("spawn")
+    counter = context.Value("q", 0)
+    shares = [work[number::workers] for number in range(workers)]
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(counter,)) as pool:
+        running: set[Future[Share]] = {pool.submit(_fold_share, log, share) for share in shares}
+        ended: set[Future[Share]] = set()
+        while running:
+            now_ended, running = wait(running, timeout=_PROGRESS_S)
+            ended |= now_ended
+            progress(min(counter.value, log.position), log.position)
+    whole, *others = [future.result() for future in ended]
+    for other in others:
+        _add(whole, other)
+    return whole
+
+
+def _add(whole: Share, other: Share) -> None:
+    whole.events += other.events
+    whole.differences.merge(other.differences)
+    pairs: list[tuple[dict[Any, list[int]], dict[Any, list[int]]]] = [
+        (whole.balances, other.balances), (whole.revenue, other.revenue), (whole.conversions, other.conversions),
+    ]  # fmt: skip
+    for into, sums in pairs:
+        for key, row in sums.items():
+            into[key] = [a + b for a, b in zip(into[key], row, strict=True)] if key in into else row
+    for place, counts in other.counts.items():
+        whole.counts[place].update(counts)
+
+
+# --- comparing ---------------------------------------------------------------------------------------------------------
+
+
+def _table(conn: Connection[Any], table: str, key: Sequence[str], columns: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], list[Any]]]:
+    query = sql.SQL("SELECT {} FROM {}").format(
+        sql.SQL(", ").join(map(sql.Identifier, (*key, *columns))), sql.Identifier("read", table)
+    )
+    with conn.cursor(name="rows") as cursor:
+        cursor.itersize = 10_000
+        for row in cursor.execute(query):
+            yield row[: len(key)], list(row[len(key) :])
+
+
+def _compare(
+    conn: Connection[Any], differences: Differences, model: str, table: str, key: Sequence[str], columns: Sequence[str],
+    expected: dict[Any, list[Any]], *, zero: bool = False,
+) -> None:  # fmt: skip
+    """Compare a table with the rows that the fold expects; with `zero` a row of zeros is as good as none. Empties `expected`."""
+    for row_key, found in _table(conn, table, key, columns):
+        wanted = expected.pop(row_key, None)
+        if wanted != found and not (zero and wanted is None and not any(found)):
+            differences.compare(model, columns, row_key, wanted, found)
+    for row_key in sorted(expected, key=str):
+        if not (zero and not any(expected[row_key])):
+            differences.compare(model, columns, row_key, expected[row_key], None)
+
+
+def _compare_sums(conn: Connection[Any], share: Share) -> None:
+    found = share.differences
+    _compare(conn, found, "balances", "balances", balances.KEY, balances.COLUMNS, share.balances, zero=True)  # type: ignore[arg-type]
+    _compare(conn, found, "revenue", "revenue", revenue.KEY, revenue.COLUMNS, share.revenue, zero=True)  # type: ignore[arg-type]
+    _compare(conn, found, "conversions", "conversions", conversions.KEY, conversions.COLUMNS, share.conversions, zero=True)  # type: ignore[arg-type]
+
+
+def _compare_customers(conn: Connection[Any], share: Share) -> None:
+    """Compare customers with their commissions, which were compared with the log before: so no customer has to fit in memory."""
+    columns = ("orders", "gross_minor", "refunded_minor", "first_position", "first_order_at", "last_order_at", "partner_id")
+    with conn.cursor(name="customers") as cursor:
+        for row in cursor.execute(statements.section("customers", "verify")):
+            key, expected, found = row[:3], row[3:10], row[10:]
+            share.differences.compare(
+                "customers", columns, key, None if expected[0] is None else expected, None if found[0] is None else found
+            )
+
+
+def _compare_directory(conn: Connection[Any], share: Share, position: int) -> int:
+    """Compare programs, partners, rates and codes; returns how many events told of them."""
+    known, opened = Partners(), Programs()
+    stream, last, events = "", 0, 0
+    rows = conn.execute(
+        "SELECT originator_id, originator_version, topic, state, notification_id FROM ledger.events"
+        " WHERE NOT starts_with(originator_id, 'order/') AND notification_id <= %s"
+        ' ORDER BY originator_id COLLATE "C", originator_version',
+        (position,),
+    )
+    for name, version, topic, state, at in rows:
+        last = last + 1 if name == stream else 1
+        stream = name
+        if version != last:
+            share.differences.add("log", (name,), "version", last, version)
+            last = version
+        event = decode(topic, bytes(state))
+        known.take(event, at)
+        opened.take(event, at)
+        events += 1
+    found = share.differences
+    _compare(conn, found, "programs", "programs", programs.KEY, programs.COLUMNS, opened)  # type: ignore[arg-type]
+    _compare(conn, found, "partners", "partners", partners.KEY, partners.COLUMNS, known.rows())
+    _compare(conn, found, "partners", "partner_rates", partners.RATE_KEY, partners.RATE_COLUMNS, known.rates)
+    _compare(conn, found, "partners", "coupons", partners.COUPON_KEY, partners.COUPON_COLUMNS, known.coupons)
+    return events
+
+
+def _compare_intake(conn: Connection[Any], share: Share, position: int) -> None:
+    """Compare the counts of each partition with the events that its messages caused, and with the dead letters.
+
+    The counts are as new as the log: what the read models have not seen yet is counted here.
+    """
+    counts = share.counts
+    for topic, state in conn.execute("SELECT topic, state FROM ledger.events WHERE notification_id > %s", (position,)):
+        folding.count_outcome(counts, decode(topic, bytes(state)))
+    for source, topic, partition, letters in conn.execute(
+        "SELECT source, topic, partition, count(*) FROM ledger.dead_letters WHERE status <> 'retried' GROUP BY 1, 2, 3"
+    ):
+        counts[_place(source, topic, partition)]["dead_lettered"] = letters
+    differences = share.differences
+    ignored = 0
+    for source, topic, partition, consumed, *outcomes in conn.execute(
+        "SELECT source, topic, partition, consumed, earned, adjusted, skipped, dead_lettered, ignored, duplicate FROM ledger.positions"
+    ):
+        key = (source, topic, partition)
+        ignored += outcomes[4]
+        told = counts.pop(_place(*key), Counter())
+        expected = [told[outcome] for outcome in ("earned", "adjusted", "skipped", "dead_lettered")]
+        differences.compare("intake", ("earned", "adjusted", "skipped", "dead_lettered"), key, expected, outcomes[:4])
+        differences.compare("intake", ("consumed",), key, [sum(outcomes)], [consumed])
+    for place, told in counts.items():
+        if any(told.values()) and _is_place(place):
+            differences.add("intake", (place,), "the row", "there", "none")
+    row = conn.execute("SELECT coalesce(sum(orders), 0)::bigint FROM ledger.ignored_totals").fetchone()
+    differences.compare("intake", ("ignored",), ("all partitions",), [row[0] if row else 0], [ignored])
+
+
+def _place(source: str, topic: str, partition: int) -> str:
+    return Source(source, topic, partition).cause(0).rpartition("@")[0]
+
+
+def _is_place(place: str) -> bool:
+    """Return whether a cause is a message's: others have no partition."""
+    return place.count("/") >= 2 and place.rpartition("/")[2].isdigit()  # noqa: PLR2004 - source, topic and partition
