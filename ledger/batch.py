@@ -30,7 +30,11 @@ class Source(NamedTuple):
 
     def cause(self, position: int) -> str:
         """Return the name of one message, as it stands in the events that it caused."""
-        return f"{self.source}/{self.topic}/{self.partition}@{position}"
+        return f"{self.place()}@{position}"
+
+    def place(self) -> str:
+        """Return the name of the partition, with which the names of its messages begin."""
+        return f"{self.source}/{self.topic}/{self.partition}"
 
     @classmethod
     def of_cause(cls, cause: str) -> tuple["Source", int]:
@@ -99,6 +103,7 @@ class Batch:
         self.counts = dict.fromkeys(OUTCOMES, 0)
         self.directory_position = directory.position
         self._directory, self._source, self._now, self._hash_key = directory, source, now, hash_key
+        self._place_name = source.place()
         self._streams: dict[str, list[Event]] = {name: [r.event for r in events] for name, events in streams.items()}
         self._orders: dict[str, Order] = {}
 
@@ -107,7 +112,7 @@ class Batch:
         try:
             if isinstance(told, RejectedError):
                 raise told
-            result = self._decide(told, self._source.cause(message.position))
+            result = self._decide(told, f"{self._place_name}@{message.position}")
         except RejectedError as error:
             result = self._refuse(message, told, error)
         self.counts[result.outcome] += 1

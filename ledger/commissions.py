@@ -140,7 +140,9 @@ def remaining_minor(order: Order) -> int:
 
 def base_minor(base: str, total: int, tax: int, shipping: int) -> int:
     """Return what a percentage is taken of, under the terms' `base`, in minor units, never below zero."""
-    net_of = {"total": 0, "net_of_tax": tax, "net_of_tax_and_shipping": tax + shipping}
+    if base == "total":
+        return total
+    net_of = {"net_of_tax": tax, "net_of_tax_and_shipping": tax + shipping}
     return max(total - net_of[base], 0)
 
 

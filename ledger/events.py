@@ -9,7 +9,7 @@ Events of an order's stream say where money stood before and after (`from_state`
 """
 
 from datetime import date, datetime
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
@@ -18,24 +18,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     """What every event carries: whose books, when it took effect, when it was recorded, and what caused it.
 
     `occurred_at` is when it took effect (the storefront's clock for orders), `recorded_at` when we learned of it; both
-    UTC. `cause` is the Kafka position (`orders/3@1042`), the request, the timer or the person that made it happen.
+    UTC. `cause` is the message (`<cluster>/orders/3@1042`), the request, the timer or the person that made it happen.
     """
 
     merchant_id: str
     occurred_at: datetime
     recorded_at: datetime
     cause: str
-
-
-@runtime_checkable
-class Stored(Protocol):
-    """An event in its place, as the `eventsourcing` library wants to see it."""
-
-    @property
-    def originator_id(self) -> str: ...  # noqa: D102
-
-    @property
-    def originator_version(self) -> int: ...  # noqa: D102
 
 
 class Recorded(NamedTuple):

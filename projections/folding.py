@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from psycopg import Connection, sql
+from psycopg.abc import Query
 
 from ledger.events import (
     CommissionCorrected,
@@ -25,9 +26,7 @@ from projections.conversions import Conversions
 from projections.revenue import Revenue
 
 _REPORT_EVERY = 5_000
-_COMMISSION_TYPES = (
-    ["text", *["int8"] * 7, *["timestamptz"] * 4, "date", *["text"] * 7]
-)  # order_id and commissions.COLUMNS  # fmt: skip
+_FETCHED_ROWS = 2_000
 
 
 class Difference(NamedTuple):
@@ -170,11 +169,12 @@ def _told(value: Any) -> str:
 # --- what the database says ---------------------------------------------------------------------------------------------
 
 
-def _rows(conn: Connection[Any], query: sql.Composed, types: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """Stream a query's rows as binary COPY: several times faster than a cursor, and nothing is kept."""
-    with conn.cursor() as cursor, cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query)) as copy:
-        copy.set_types(types)
-        yield from copy.rows()
+def stream(conn: Connection[Any], query: Query) -> Iterator[tuple[Any, ...]]:
+    """Stream a query's rows, a few thousand at a time: measured four times as fast as COPY, which the driver reads row by row."""
+    with conn.cursor(name="verify", binary=True) as cursor:
+        cursor.execute(query)
+        while rows := cursor.fetchmany(_FETCHED_ROWS):
+            yield from rows
 
 
 def _between(column: str, low: str, high: str | None) -> sql.Composed:
@@ -192,7 +192,7 @@ def _events(conn: Connection[Any], span: Span, position: int) -> Iterator[tuple[
         "SELECT originator_id, originator_version, topic, state, notification_id FROM ledger.events"
         ' WHERE {} AND notification_id <= {} ORDER BY originator_id COLLATE "C", originator_version'
     ).format(_between("originator_id", low, high), sql.Literal(position))
-    return _rows(conn, query, ["text", "int8", "text", "bytea", "int8"])
+    return stream(conn, query)
 
 
 def _commission_rows(conn: Connection[Any], span: Span) -> Iterator[tuple[Any, ...]]:
@@ -200,4 +200,4 @@ def _commission_rows(conn: Connection[Any], span: Span) -> Iterator[tuple[Any, .
     query = sql.SQL("SELECT {} FROM read.commissions WHERE merchant_id = {} AND {}").format(
         columns, sql.Literal(span.merchant_id), _between("order_id", span.low, span.high)
     )
-    return _rows(conn, query, _COMMISSION_TYPES)
+    return stream(conn, query)

@@ -219,10 +219,8 @@ def _table(conn: Connection[Any], table: str, key: Sequence[str], columns: Seque
     query = sql.SQL("SELECT {} FROM {}").format(
         sql.SQL(", ").join(map(sql.Identifier, (*key, *columns))), sql.Identifier("read", table)
     )
-    with conn.cursor(name="rows") as cursor:
-        cursor.itersize = 10_000
-        for row in cursor.execute(query):
-            yield row[: len(key)], list(row[len(key) :])
+    for row in folding.stream(conn, query):
+        yield row[: len(key)], list(row[len(key) :])
 
 
 def _compare(
@@ -249,12 +247,11 @@ def _compare_sums(conn: Connection[Any], share: Share) -> None:
 def _compare_customers(conn: Connection[Any], share: Share) -> None:
     """Compare customers with their commissions, which were compared with the log before: so no customer has to fit in memory."""
     columns = ("orders", "gross_minor", "refunded_minor", "first_position", "first_order_at", "last_order_at", "partner_id")
-    with conn.cursor(name="customers") as cursor:
-        for row in cursor.execute(statements.section("customers", "verify")):
-            key, expected, found = row[:3], row[3:10], row[10:]
-            share.differences.compare(
-                "customers", columns, key, None if expected[0] is None else expected, None if found[0] is None else found
-            )
+    for row in folding.stream(conn, statements.section("customers", "verify").encode()):
+        key, expected, found = row[:3], row[3:10], row[10:]
+        share.differences.compare(
+            "customers", columns, key, None if expected[0] is None else expected, None if found[0] is None else found
+        )
 
 
 def _compare_directory(conn: Connection[Any], share: Share, position: int) -> int:

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from pydantic_core import PydanticCustomError
 
 from schemas.errors import RejectedError
-from schemas.instants import RFC_3339, instant_of, malformed_instant
+from schemas.instants import OCCURRED_MAX, OCCURRED_MIN, RFC_3339, instant_of, malformed_instant
 from schemas.money import Money
 
 LIMIT_MAX = 200
@@ -62,11 +62,15 @@ def _instant(value: Any) -> Any:
 
 
 def _day(value: Any) -> Any:
-    if isinstance(value, date):
-        return value
-    if not isinstance(value, str) or not _DAY.fullmatch(value):
-        raise PydanticCustomError("not_a_date", "must be a day: YYYY-MM-DD")
-    return value
+    try:
+        if not isinstance(value, str) or not _DAY.fullmatch(value):
+            raise PydanticCustomError("not_a_date", "must be a day: YYYY-MM-DD")
+        day = date.fromisoformat(value)
+    except ValueError as error:
+        raise PydanticCustomError("not_a_date", "there is no such day") from error
+    if not OCCURRED_MIN.date() <= day <= OCCURRED_MAX.date():
+        raise PydanticCustomError("out_of_range", "must be from 1970-01-01 to 2199-12-31")
+    return day
 
 
 JsonInt = Annotated[int, BeforeValidator(_whole_number)]
@@ -198,6 +202,12 @@ class Rate(Body):
     )
 
 
+class PartnersQuery(Listing):
+    """Which partners."""
+
+    status: Standing | None = None
+
+
 class NewPartner(Body):
     """A partner to be registered."""
 
@@ -245,6 +255,7 @@ class Partner(PartnerState):
     name: str | None
     email: str | None
     coupon_codes: list[str]
+    registered_at: datetime
 
 
 # --- orders ------------------------------------------------------------------------------------------------------------
@@ -430,24 +441,20 @@ class Revenue(Answer):
 class Commissions(Answer):
     """What partners earned of it."""
 
-    earned: Money = Field(description="After every adjustment and clawback.")
+    earned: Money = Field(description="After adjustments, clawbacks and rejections.")
     paid: Money
-    outstanding: Money = Field(description="Earned and not yet paid.")
-
-
-class Payouts(Answer):
-    """Payments to partners."""
-
-    count: int
-    amount: Money
+    outstanding: Money = Field(description="Owed at the end of the last day.")
 
 
 class Figures(Answer):
-    """The figures of one stretch of time."""
+    """The figures of one stretch of time, in one currency."""
 
     revenue: Revenue
     commissions: Commissions
     conversions: int = Field(description="Orders that earned a commission.")
+    skipped: int = Field(description="Orders with a partner's code that earned nothing.")
+    reversed: int = Field(description="Commissions of which refunds left nothing.")
+    rejected: int = Field(description="Commissions that were refused.")
 
 
 class Point(Figures):
@@ -516,13 +523,20 @@ class DeadLetter(Answer):
     code: str
     path: str
     reason: str
+    source: str
     topic: str
     partition: int
     position: int
     received_at: datetime
     resolved_at: datetime | None
     resolution: str | None
-    raw: str | None = Field(description="The message as text; bytes that are not UTF-8 are replaced, null once erased.")
+    excerpt: str | None = Field(description="How the message begins, as text; null where it is empty or was erased.")
+
+
+class DeadLetterStory(DeadLetter):
+    """A dead letter with its whole message."""
+
+    raw: str | None = Field(description="The message as text; bytes that are not UTF-8 are replaced.")
 
 
 class DeadLetterState(Answer):

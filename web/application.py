@@ -12,7 +12,7 @@ from web.api.calls import INTAKE, POSITIONS, THREADS, Endpoint
 from web.api.openapi import document
 from web.api.routes import PREFIX
 from web.docs_page import render
-from web.health import add_health, tracked_position
+from web.health import add_health
 from web.measures import MEASURES, Measures
 from web.middlewares import answer_always, measure
 from web.positions import Positions
@@ -34,7 +34,7 @@ def create_app(services: Services) -> web.Application:
     app[MEASURES] = Measures()
     app[THREADS] = Threads(options.ledger_threads, options.waiting_max)
     app[INTAKE] = Intake(services.ledger)
-    app[POSITIONS] = Positions(lambda: tracked_position(services))
+    app[POSITIONS] = Positions(services.reads.position)
     for table in RESOURCES:
         for route in table.routes:
             app.router.add_route(route.method, PREFIX + route.path, Endpoint(route).__call__)

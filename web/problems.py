@@ -66,6 +66,9 @@ _BUSY = (
     psycopg_pool.PoolTimeout,
     psycopg_pool.TooManyRequests,
     psycopg_pool.PoolClosed,
+    # The read models are made by the projector, which may not have begun.
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.InvalidSchemaName,
 )
 
 

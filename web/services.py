@@ -9,6 +9,7 @@ from aiohttp import web
 from psycopg_pool import AsyncConnectionPool
 
 from ledger.application import Ledger
+from projections.read import Reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +28,10 @@ class WebOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The write side, the pool from which the read side answers, and the clock."""
+    """The write side, the read side, the pool for what is the web's own (keys), and the clock."""
 
     ledger: Ledger
+    reads: Reads
     pool: AsyncConnectionPool[Any]
     now: Callable[[], datetime]
     options: WebOptions

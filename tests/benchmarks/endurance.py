@@ -16,7 +16,8 @@ _SAMPLE_S = 0.5
 def memory(stack: Stack, count: int) -> tuple[dict[str, Any], str]:
     """Return the worker's resident memory over a backlog of `count` messages, and the database that it filled.
 
-    `growth` compares the largest of the last tenth of the way with the largest of the second tenth: after the start, at the end.
+    `growth` compares the largest of the last tenth of the way with the largest of the second tenth: after the start, at
+    the end.
     """
     url, topic = stack.database(), stack.topic(0, count)
     samples: list[tuple[int, float]] = []
@@ -52,7 +53,8 @@ def _resident_mib(pid: int) -> float:
 def growth(stack: Stack, small: int, large: int, count: int) -> dict[str, Any]:
     """Return the intake rate on a log of `small` and of `large` events, over `count` messages each, and the ratio.
 
-    The log is made longer by copying its events under other order ids in SQL: the same rows that intake would have written.
+    The log is made longer by copying its events under other order ids in SQL: the same rows that intake would have
+    written.
     """
     url = stack.database()
     rates = []

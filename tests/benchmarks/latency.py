@@ -1,4 +1,4 @@
-"""From published to readable through `GET /balances`, at a tenth of the peak load, beside a bare Kafka-to-PostgreSQL insert."""
+"""From published to readable through `GET /balances`, at a tenth of the peak load, beside a bare insert."""
 
 import asyncio
 import json
@@ -51,7 +51,8 @@ async def _probe_api(bootstrap: str, topic: str, port: int, key: str) -> list[fl
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as session:
 
         async def readable(number: int, total: int) -> None:
-            # The probes' partner has no other orders: its pending commission is the sum of the probes that are readable.
+            # The probes' partner has no other orders: its pending commission is the sum of the probes that are
+            # readable.
             while True:
                 async with session.get("/api/v1/balances", params={"partner_id": "probe"}) as answer:
                     rows = (await answer.json())["data"]

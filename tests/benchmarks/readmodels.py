@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -50,9 +51,20 @@ def rebuild_and_verify(url: str, intake_per_s: float) -> dict[str, Any]:
 
 def _verify(url: str) -> float:
     # In a process of its own, as an operator runs it: this one's memory and threads are nobody's business there.
-    program = (
-        "import sys, time; from projections.verify import verify; begun = time.perf_counter();"
-        " found = verify(sys.argv[1]); print(time.perf_counter() - begun); sys.exit(1 if found else 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", program, url], capture_output=True, text=True, check=True)
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as program:
+        program.write(_VERIFY)
+        program.flush()
+        done = subprocess.run([sys.executable, program.name, url], capture_output=True, text=True, check=True)
     return float(done.stdout)
+
+
+_VERIFY = """
+import sys, time
+from projections.verify import verify
+
+if __name__ == "__main__":
+    begun = time.perf_counter()
+    found = verify(sys.argv[1])
+    assert not found.differences, found
+    print(time.perf_counter() - begun)
+"""

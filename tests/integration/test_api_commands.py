@@ -23,6 +23,7 @@ async def test_a_partner_is_registered(api):
     partner = dict(answer.json)
     assert partner.pop("dashboard_url").startswith(f"https://ledger.example/partners/{partner['id']}.")
     partner.pop("id")
+    assert partner.pop("registered_at") == "2026-11-22T12:00:00Z"
     assert partner == {
         "name": "Jane",
         "email": "jane@example.com",
@@ -161,6 +162,7 @@ async def test_terms_are_versioned(api):
     assert changed.json["terms"] == before | {"approval": "after_days", "hold_days": 14, "version": before["version"] + 1}
     same = await api.ask("PATCH", "/program", {"hold_days": 14})
     assert same.json["terms"]["version"] == changed.json["terms"]["version"]
+    await api.project()
     assert (await api.get("/program")).json == changed.json
 
 

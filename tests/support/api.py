@@ -1,7 +1,8 @@
 """The API under test: the real application on a real PostgreSQL, two merchants with a key each, and a clock that is set."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,8 @@ from psycopg_pool import AsyncConnectionPool
 from ledger import merchants
 from ledger.application import Ledger
 from ledger.events import Terms
+from projections.read import Reads
+from projections.runner import Projector
 from web.application import create_app
 from web.keys import create_key
 from web.services import Services, WebOptions
@@ -67,6 +70,10 @@ class Api:
             is_json = "json" in response.content_type
             return Answer(response.status, response.headers, text, await response.json() if is_json and text else None)
 
+    async def project(self) -> int:
+        """Bring the read models up to the log and return their position."""
+        return await asyncio.to_thread(Projector(self.database_url).catch_up)
+
     async def get(self, path: str, **options: Any) -> Answer:
         """Return the answer to a GET."""
         return await self.ask("GET", path, **options)
@@ -110,28 +117,29 @@ class Api:
 
 @asynccontextmanager
 async def running(database_url: str, **options: Any) -> AsyncIterator[Api]:
-    """Yield the application of two merchants: acme (USD, manual approval) and zenith (USD)."""
-    ledger = Ledger(database_url, hash_key=b"hash key of the tests", pool_size=6)
-    keys = {}
+    """Yield the application of two merchants: acme and zenith (both USD, manual approval)."""
+    async with AsyncExitStack() as stack:
+        ledger = Ledger(database_url, hash_key=b"hash key of the tests", pool_size=6)
+        stack.callback(ledger.close)
+        keys = await asyncio.to_thread(_open_programs, ledger, database_url)
+        pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+            database_url, open=False, min_size=1, max_size=4, timeout=2, kwargs={"autocommit": True}
+        )
+        await stack.enter_async_context(pool)
+        choices = WebOptions(public_url="https://ledger.example", secret=b"secret of the tests", **options)
+        services = Services(ledger=ledger, reads=Reads(pool), pool=pool, now=lambda: api.now, options=choices)
+        client = await stack.enter_async_context(TestClient(TestServer(create_app(services))))
+        api = Api(client, ledger, database_url, keys)
+        await api.project()
+        yield api
+
+
+def _open_programs(ledger: Ledger, database_url: str) -> dict[str, str]:
+    """Register the merchants and return a key of each."""
     with psycopg.connect(database_url, autocommit=True) as conn:
         for merchant_id in ("acme", "zenith"):
             merchants.register(
                 ledger, merchant_id=merchant_id, name=merchant_id.title(), currency="USD", email="owner@example.com",
-                time_zone="UTC", terms=Terms(approval="manual"), now=NOW, cause="test",
+                terms=Terms(approval="manual"), now=NOW, cause="test",
             )  # fmt: skip
-            keys[merchant_id] = create_key(conn, merchant_id, "test", NOW)
-    pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
-        database_url, open=False, min_size=1, max_size=4, timeout=2, kwargs={"autocommit": True}
-    )
-    await pool.open()
-    choices = WebOptions(public_url="https://ledger.example", secret=b"secret of the tests", **options)
-    services = Services(ledger=ledger, pool=pool, now=lambda: api.now, options=choices)
-    client = TestClient(TestServer(create_app(services)))
-    api = Api(client, ledger, database_url, keys)
-    await client.start_server()
-    try:
-        yield api
-    finally:
-        await client.close()
-        await pool.close()
-        ledger.close()
+        return {merchant_id: create_key(conn, merchant_id, "test", NOW) for merchant_id in ("acme", "zenith")}

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -82,6 +83,12 @@ def parse_query(request: web.Request, model: type[_Model]) -> _Model:
         faults = [Fault(_place("query", (name,)), "repeated", "may be given only once") for name in repeated]
         raise RejectedError("invalid_query", f"given more than once: {', '.join(repeated)}", faults)
     return validated(model, dict(query), root="query")
+
+
+def check_days(first: date | None, last: date | None) -> None:
+    """Refuse a range of days that ends before it begins: RejectedError `bad_range`."""
+    if first is not None and last is not None and last < first:
+        raise RejectedError.at("query.to", "bad_range", "must not be before `from`")
 
 
 def idempotency_key(headers: Mapping[str, str]) -> str | None:

@@ -13,6 +13,13 @@ def to_cursor(*place: str | int) -> str:
     return urlsafe_b64encode(json.dumps(place, separators=(",", ":")).encode()).rstrip(b"=").decode()
 
 
+def cursor_of(place: str | int | tuple[str | int, ...] | None) -> str | None:
+    """Return the cursor of a read's next key, None where there is no next page."""
+    if place is None:
+        return None
+    return to_cursor(*place) if isinstance(place, tuple) else to_cursor(place)
+
+
 def from_cursor(cursor: str | None, *kinds: type) -> tuple[Any, ...] | None:
     """Return the place, whose parts are of these kinds; None for no cursor. Raises RejectedError `bad_cursor`."""
     if cursor is None:

@@ -5,7 +5,9 @@ from http import HTTPStatus
 from typing import Any
 
 from ledger import merchants, partners
+from ledger.events import Rate
 from ledger.requests import Request
+from projections import rows
 from schemas.api import (
     Because,
     Listing,
@@ -15,13 +17,16 @@ from schemas.api import (
     Page,
     Partner,
     PartnerChange,
+    PartnersQuery,
     PartnerState,
     Query,
     Read,
 )
 from schemas.coupons import canonical_coupon
+from schemas.errors import NotFoundError
 from web.api import rates
 from web.api.calls import Call, Reply
+from web.api.cursors import cursor_of, from_cursor
 from web.api.dashboards import dashboard_url
 from web.api.routes import RouteTable
 
@@ -42,9 +47,33 @@ async def register_partner(call: Call[NewPartner, Query]) -> Reply:
 
     def answer(partner: partners.Partner) -> Partner:
         codes = [] if body.coupon_code is None else [canonical_coupon(body.coupon_code)]
-        return Partner(**_state(call, currency, partner), name=body.name, email=body.email, coupon_codes=codes)
+        return Partner(
+            **_state(call, currency, partner), name=body.name, email=body.email, coupon_codes=codes, registered_at=call.now
+        )
 
     return await call.write(command, answer)
+
+
+@partner_calls.get("/partners", query=PartnersQuery, answer=Page[Partner])
+async def list_partners(call: Call[None, PartnersQuery]) -> Reply:
+    """List partners, in the order in which they registered."""
+    query, currency = call.query, await _currency(call)
+    place = from_cursor(query.cursor, int)
+    page = await call.services.reads.partners(
+        call.merchant_id, now=call.now, standing=query.status, after=place[0] if place else None, limit=query.limit
+    )
+    data = [_shown(call, currency, row) for row in page.rows]
+    return Reply(Page[Partner](data=data, next_cursor=cursor_of(page.next)), page.position)
+
+
+@partner_calls.get("/partners/{partner_id:[^/]+}", query=Read, answer=Partner)
+async def show_partner(call: Call[None, Read]) -> Reply:
+    """Show a partner."""
+    partner_id, currency = call.path["partner_id"], await _currency(call)
+    found = await call.services.reads.partner(call.merchant_id, partner_id, now=call.now)
+    if found.row is None:
+        raise NotFoundError("partner", partner_id)
+    return Reply(_shown(call, currency, found.row), found.position)
 
 
 @partner_calls.patch("/partners/{partner_id:[^/]+}", body=PartnerChange, answer=PartnerState)
@@ -119,6 +148,20 @@ async def _command(call: Call[Any, Any], currency: str, command: Any, **details:
     )  # fmt: skip
     return await call.write(
         lambda request: run(request=request), lambda partner: PartnerState(**_state(call, currency, partner))
+    )
+
+
+def _shown(call: Call[Any, Any], currency: str, row: rows.Partner) -> Partner:
+    rate = Rate(type=row.rate_type, bps=row.rate_bps, amount_minor=row.rate_minor)
+    return Partner(
+        id=row.partner_id,
+        status=row.standing,  # type: ignore[arg-type]
+        rate=rates.of_ledger(rate, currency),
+        dashboard_url=dashboard_url(call.services.options, call.merchant_id, row.partner_id),
+        name=row.name,
+        email=row.email,
+        coupon_codes=row.coupon_codes,
+        registered_at=row.registered_at,
     )
 
 

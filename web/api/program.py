@@ -1,9 +1,13 @@
 """The merchant's program and its terms."""
 
+import msgspec
+
 from ledger import merchants
+from ledger.events import Terms
 from ledger.merchants import Merchant
 from schemas import api
 from schemas.api import Program, ProgramChange, Query, Read
+from schemas.errors import NotFoundError
 from web.api.calls import Call, Reply
 from web.api.routes import RouteTable
 
@@ -13,8 +17,13 @@ program = RouteTable("program")
 @program.get("/program", query=Read, answer=Program)
 async def show_program(call: Call[None, Read]) -> Reply:
     """Show the program and the terms that were decided last."""
-    merchant = await call.run(lambda: merchants.find(call.services.ledger, call.merchant_id))
-    return Reply(_shown(merchant), merchant.position)
+    found = await call.services.reads.program(call.merchant_id)
+    if found.row is None:
+        raise NotFoundError("merchant", call.merchant_id)
+    row = found.row
+    # The terms in the read model are the event's JSON, which leaves out what has its default.
+    terms = msgspec.convert(row.terms, Terms)
+    return Reply(_shown(Merchant(row.merchant_id, row.name, row.currency, row.time_zone, terms)), found.position)
 
 
 @program.patch("/program", body=ProgramChange, answer=Program)

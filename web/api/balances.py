@@ -1,0 +1,40 @@
+"""Balances: what each partner is owed and was paid."""
+
+from projections import rows
+from schemas.api import Balance, BalancesQuery, Page
+from schemas.money import Money
+from web.api.calls import Call, Reply
+from web.api.cursors import cursor_of, from_cursor
+from web.api.routes import RouteTable
+
+balances = RouteTable("balances")
+
+
+@balances.get("/balances", query=BalancesQuery, answer=Page[Balance])
+async def list_balances(call: Call[None, BalancesQuery]) -> Reply:
+    """List balances per partner and currency; currencies are never added together."""
+    query = call.query
+    place = from_cursor(query.cursor, str, str)
+    page = await call.services.reads.balances(
+        call.merchant_id, partner_id=query.partner_id, currency=query.currency,
+        after=(place[0], place[1]) if place else None, limit=query.limit,
+    )  # fmt: skip
+    data = [_shown(row) for row in page.rows]
+    return Reply(Page[Balance](data=data, next_cursor=cursor_of(page.next)), page.position)
+
+
+def _shown(row: rows.Balance) -> Balance:
+    def money(minor: int) -> Money:
+        return Money.of(minor, row.currency)
+
+    return Balance(
+        partner_id=row.partner_id,
+        currency=row.currency,
+        pending=money(row.pending_minor),
+        approved=money(row.approved_minor),
+        held=money(row.held_minor),
+        in_payout=money(row.in_payout_minor),
+        paid=money(row.paid_minor),
+        clawed_back=money(row.clawed_back_minor),
+        payable=money(row.payable_minor),
+    )

@@ -1,0 +1,79 @@
+"""Customers: who brought them, and what they bought."""
+
+from typing import Any
+
+from projections import rows
+from schemas.api import (
+    LIMIT_MAX,
+    Customer,
+    CustomerOrder,
+    CustomerRevenue,
+    CustomersQuery,
+    CustomerStory,
+    Page,
+    Read,
+)
+from schemas.errors import NotFoundError
+from schemas.money import Money
+from web.api.calls import Call, Reply
+from web.api.cursors import cursor_of, from_cursor
+from web.api.routes import RouteTable
+
+customers = RouteTable("customers")
+
+
+@customers.get("/customers", query=CustomersQuery, answer=Page[Customer])
+async def list_customers(call: Call[None, CustomersQuery]) -> Reply:
+    """List customers whose orders earned a commission, by their id; with `partner_id` those whom the partner brought."""
+    query = call.query
+    place = from_cursor(query.cursor, str)
+    page = await call.services.reads.customers(
+        call.merchant_id, partner_id=query.partner_id, after=place[0] if place else None, limit=query.limit
+    )
+    data = [Customer(**_shown(row)) for row in page.rows]
+    return Reply(Page[Customer](data=data, next_cursor=cursor_of(page.next)), page.position)
+
+
+@customers.get("/customers/{customer_id:[^/]+}", query=Read, answer=CustomerStory)
+async def show_customer(call: Call[None, Read]) -> Reply:
+    """Show a customer with the latest orders (at most 200); all of them are `GET /commissions?customer_id=`."""
+    customer_id, reads = call.path["customer_id"], call.services.reads
+    found = await reads.customer(call.merchant_id, customer_id)
+    if found.row is None:
+        raise NotFoundError("customer", customer_id)
+    page = await reads.commissions(call.merchant_id, customer_id=customer_id, limit=LIMIT_MAX)
+    return Reply(CustomerStory(**_shown(found.row), orders=[_order(row) for row in page.rows]), found.position)
+
+
+def _shown(row: rows.Customer) -> dict[str, Any]:
+    return {
+        "id": row.customer_id,
+        "name": row.name,
+        "email": row.email,
+        "partner_id": row.partner_id,
+        "first_order_at": row.first_order_at,
+        "last_order_at": row.last_order_at,
+        "revenue": [_revenue(each) for each in row.revenue],
+    }
+
+
+def _revenue(row: rows.CustomerRevenue) -> CustomerRevenue:
+    return CustomerRevenue(
+        currency=row.currency,
+        orders=row.orders,
+        gross=Money.of(row.gross_minor, row.currency),
+        refunded=Money.of(row.refunded_minor, row.currency),
+        net=Money.of(row.gross_minor - row.refunded_minor, row.currency),
+    )
+
+
+def _order(row: rows.Commission) -> CustomerOrder:
+    return CustomerOrder(
+        order_id=row.order_id,
+        partner_id=row.partner_id,
+        status=row.state,  # type: ignore[arg-type]
+        occurred_at=row.occurred_at,
+        total=Money.of(row.total_minor, row.currency),
+        refunded=Money.of(row.total_minor - row.remaining_minor, row.currency),
+        commission=Money.of(row.amount_minor, row.currency),
+    )
