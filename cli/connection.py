@@ -100,8 +100,9 @@ def books(data: Path | None) -> Iterator[Books]:
 
 def bring_up_to_date(database_url: str) -> list[str]:
     """Migrate the database, create what is missing of the read models; returns those that have to be rebuilt."""
-    migrate(database_url)
+    # Connected first: that nobody answers is then told as it always is.
     with psycopg.connect(database_url, autocommit=True) as connection:
+        migrate(database_url)
         return ensure(connection)
 
 

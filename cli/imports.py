@@ -222,6 +222,6 @@ def _tell(document: dict[str, Any]) -> None:
     if before is not None:
         say(f"booked before: everything up to line {before}")
     outcomes = ", ".join(f"{count} {name.replace('_', '-')}" for name, count in document["outcomes"].items() if count)
-    say(f"{document['rows']} rows" + (f": {outcomes}" if outcomes else ""))
+    say(f"{document['rows']} rows" + (f": {outcomes}" if outcomes else ", nothing new"))
     if document["errors_file"]:
         complain(f"{document['refused']} rows refused, see {document['errors_file']}")

@@ -9,6 +9,7 @@ from ledger import merchants, partners
 from ledger.application import Ledger
 from ledger.events import CouponAssigned, Rate, Stream
 from ledger.hashes import partner_id
+from schemas import errors
 from schemas.api import NewPartner
 from schemas.coupons import canonical_coupon
 from schemas.errors import ConflictError, RejectedError
@@ -43,7 +44,7 @@ class PartnerImport:
             at = _flat if "rate" not in fields else str
             if not error.faults:
                 return [Fault(row.line, error.code, "$", error.message)]
-            return [Fault(row.line, fault.code, at(fault.path), fault.message) for fault in error.faults]
+            return [Fault(row.line, fault.code, at(fault.path), _words(fault)) for fault in error.faults]
 
     def _register(self, told: NewPartner, rate: Rate) -> str:
         try:
@@ -80,6 +81,13 @@ def _nested(fields: dict[str, Any]) -> dict[str, Any]:
     told = {name: value for name, value in fields.items() if name in NewPartner.model_fields}
     rate = {_RATE[name]: value for name, value in fields.items() if name in _RATE}
     return told | ({"rate": rate} if rate else {})
+
+
+def _words(fault: errors.Fault) -> str:
+    """Return the reason in words that a person can do something with: a pattern is for programs."""
+    if fault.code != "malformed":
+        return fault.message
+    return "is not an e-mail address" if fault.path == "$.email" else "is blank or has characters that it may not have"
 
 
 def _flat(path: str) -> str:

@@ -143,7 +143,13 @@ def test_what_is_due_is_approved_once_and_as_of_the_instant_it_was_due(ledger):
     """The timer approves what is due and pending, however late and however often it runs."""
     join(ledger)
     intake = Intake(ledger)
-    send(intake, placed("1"), placed("2", occurred_at="2026-11-22T00:00:00Z"), placed("3"), refunded("3", amount="100.00"))
+    send(
+        intake,
+        placed("1"),
+        placed("2", occurred_at="2026-11-22T00:00:00Z"),
+        placed("3"),
+        refunded("3", amount="100.00"),
+    )
     orders = [("acme", order_id) for order_id in ("1", "2", "3", "unknown")]
     due_at = datetime(2026, 12, 20, 10, tzinfo=UTC)
     assert approvals.approve_due(ledger, orders, due_at - timedelta(seconds=1), "timer") == 0

@@ -86,7 +86,9 @@ def accounted(ledger):
 def everything(ledger):
     """Return all that the checker compares, read from the event store alone."""
     with ledger.connection() as conn:
-        names = conn.execute("SELECT DISTINCT originator_id FROM ledger.events WHERE starts_with(originator_id, 'order/')")
+        names = conn.execute(
+            "SELECT DISTINCT originator_id FROM ledger.events WHERE starts_with(originator_id, 'order/')"
+        )
         streams = ledger.streams([row["originator_id"] for row in names])
         letters = conn.execute("SELECT source, topic, partition, position, code FROM ledger.dead_letters").fetchall()
         ignored = conn.execute("SELECT * FROM ledger.ignored_totals").fetchall()
@@ -176,7 +178,8 @@ def test_a_parked_refund_that_proves_wrong_becomes_a_dead_letter_and_is_counted_
 @pytest.mark.parametrize("kind", ["order.cancelled", "order.disputed"])
 def test_a_cancellation_or_dispute_takes_back_what_is_left(intake, kind):
     """What is left of the commission is taken back; a dispute that is won gives it back."""
-    told = {"type": kind, "event_id": "x", "merchant_id": "acme", "order_id": "1", "occurred_at": "2026-11-21T12:00:00Z"}
+    at = "2026-11-21T12:00:00Z"
+    told = {"type": kind, "event_id": "x", "merchant_id": "acme", "order_id": "1", "occurred_at": at}
     won = told | {"type": "order.dispute_won", "event_id": "w", "occurred_at": "2026-11-22T12:00:00Z"}
     events = [placed(), refunded(), json.dumps(told).encode(), json.dumps(won).encode()]
     results = [send(intake, raw).results[0].commission_minor for raw in events]
@@ -196,7 +199,8 @@ def test_what_contradicts_the_books_is_a_dead_letter_with_code_and_path(ledger, 
     send(intake, placed())
     (result,) = send(intake, raw).results
     assert (result.outcome, result.error.code, result.error.path) == ("dead_lettered", code, path)
-    assert one(ledger, "SELECT count(*) AS n FROM ledger.dead_letters WHERE code = %s AND path = %s", code, path)["n"] == 1
+    row = one(ledger, "SELECT count(*) AS n FROM ledger.dead_letters WHERE code = %s AND path = %s", code, path)
+    assert row["n"] == 1
 
 
 def test_every_class_of_invalid_message_is_kept_with_code_and_path_and_its_neighbours_are_booked(ledger, intake):
@@ -316,7 +320,8 @@ def test_two_partitions_that_tell_the_same_orders_book_each_once(ledger, databas
     def work(books, partition):
         intake = Intake(books)
         for start in range(0, 400, 40):
-            send(intake, *[placed(str(n)) for n in range(start, start + 40)], source=Source("cluster", "orders", partition))
+            raw = [placed(str(n)) for n in range(start, start + 40)]
+            send(intake, *raw, source=Source("cluster", "orders", partition))
 
     threads = [threading.Thread(target=work, args=pair) for pair in ((ledger, 0), (rival, 1))]
     for thread in threads:
@@ -339,7 +344,8 @@ def test_a_storefronts_stream_ends_at_the_books_of_the_oracle(ledger, intake, se
     register(ledger, program)
     storefront, random = Storefront(seed, [ACME, *program]), Random(seed)
     messages = lay_out([*storefront.take(2_000), *storefront.rest()], 3)
-    expected, by_partition = model.Oracle([ACME, *program]), {p: [m for m in messages if m.partition == p] for p in range(3)}
+    expected = model.Oracle([ACME, *program])
+    by_partition = {p: [m for m in messages if m.partition == p] for p in range(3)}
     while any(by_partition.values()):
         partition = random.choice([p for p, waiting in by_partition.items() if waiting])
         size = random.choice([1, 30, 400])

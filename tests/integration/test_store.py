@@ -7,8 +7,8 @@ import pytest
 
 from ledger.application import Ledger, following
 from ledger.events import PartnerApproved, Recorded
-from ledger.store import RequestRepeatedError, VersionConflictError
 from ledger.requests import Request, find
+from ledger.store import RequestRepeatedError, VersionConflictError
 from schemas.errors import RetryableError
 from tests.support.registration import HASH_KEY
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from random import Random
 
 from hypothesis import given, settings
@@ -152,8 +153,8 @@ def test_the_order_of_arrival_and_repetitions_do_not_matter(story):
 def test_refunds_that_add_up_to_the_order_end_at_exactly_zero(total, bps, cuts):
     """Whatever the rate and however the order is given back, nothing of the commission remains, to the cent."""
     from ledger.commissions import commission_minor, evolve, fold, take_fact
-    from ledger.events import RefundParked
     from ledger.events import Rate as LedgerRate
+    from ledger.events import RefundParked
     from tests.unit.test_commissions import NOW as AT
     from tests.unit.test_commissions import earned
 
@@ -164,10 +165,10 @@ def test_refunds_that_add_up_to_the_order_end_at_exactly_zero(total, bps, cuts):
     )  # fmt: skip
     order = fold([first])
     points = sorted({int(cut * total) for cut in cuts} | {0, total})
-    for number, (before, after) in enumerate(zip(points, points[1:], strict=False)):
+    for number, (before, after) in enumerate(pairwise(points)):
         fact = RefundParked(
-            merchant_id="acme", order_id="1", occurred_at=AT, occurred_on=AT.date(), recorded_at=AT, cause=f"t@{number}",
-            kind="refund", event_id=f"e{number}", refund_id=f"r{number}", currency="USD", refund_minor=after - before,
+            merchant_id="acme", order_id="1", occurred_at=AT, occurred_on=AT.date(), recorded_at=AT,
+            cause=f"t@{number}", kind="refund", event_id=f"e{number}", refund_id=f"r{number}", currency="USD", refund_minor=after - before,
         )  # fmt: skip
         (event,) = take_fact(order, fact)
         evolve(order, event)

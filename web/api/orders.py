@@ -58,18 +58,17 @@ async def take_orders(call: Call[OrderEvents, Query]) -> Reply:
     def command(request: Request | None) -> Taken:
         return call.intake.take_objects(call.merchant_id, call.body.root, call.now, request)
 
-    return await call.write(command, lambda taken: _answer(taken.results if isinstance(taken, Taken) else taken))
+    def answer(taken: Taken | Sequence[Result]) -> OrderResults:
+        results = taken.results if isinstance(taken, Taken) else taken
+        return OrderResults(results=[_shown(result, sent) for result, sent in zip(results, call.body.root, strict=True)])
+
+    return await call.write(command, answer)
 
 
-def _answer(results: Sequence[Result]) -> OrderResults:
-    return OrderResults(results=[result_of(result) for result in results])
-
-
-def result_of(result: Result) -> OrderResult:
-    """Return what became of one order event."""
+def _shown(result: Result, sent: Any) -> OrderResult:
     known = result.commission_minor is not None and result.currency is not None
     return OrderResult(
-        order_id=result.order_id,
+        order_id=result.order_id or _order_id(sent),
         outcome=result.outcome,  # type: ignore[arg-type]
         commission=Money.of(result.commission_minor, result.currency) if known else None,  # type: ignore[arg-type]
         error=_error(result.error) if result.error else None,
@@ -79,3 +78,9 @@ def result_of(result: Result) -> OrderResult:
 def _error(error: RejectedError) -> OrderError:
     fields = [FieldError(path=fault.path, code=fault.code, message=fault.message) for fault in error.faults]
     return OrderError(code=error.code, message=error.message, path=error.path, errors=fields)
+
+
+def _order_id(sent: Any) -> str | None:
+    """The order's id as far as it can be told of an event that was refused."""
+    found = sent.get("order_id") if isinstance(sent, dict) else None
+    return found if isinstance(found, str) else None
