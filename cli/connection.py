@@ -16,6 +16,7 @@ from cli.failures import UsageError
 from cli.options import DEFAULT_DATA
 from ledger.application import Ledger
 from ledger.schema import migrate
+from ledger.store import translated
 from projections.schema import ensure
 from schemas.errors import RetryableError
 from schemas.settings import Settings
@@ -63,8 +64,9 @@ class Books:
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:
-        """Lend the write side."""
-        ledger = Ledger(self.database_url, hash_key=self.hash_key)
+        """Lend the write side. Raises RetryableError where the database is away."""
+        with translated():
+            ledger = Ledger(self.database_url, hash_key=self.hash_key)
         try:
             yield ledger
         finally:

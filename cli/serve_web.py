@@ -16,6 +16,7 @@ from cli.logs import configure
 from cli.options import ChildOf, Data
 from cli.pools import opened
 from ledger.application import Ledger
+from projections.read import Reads
 from schemas.settings import Settings
 from web.application import create_app
 from web.services import Services, WebOptions
@@ -45,7 +46,8 @@ async def _serve(found: Books, ledger: Ledger) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with opened(found.database_url, _POOL_SIZE_MAX) as pool:
-        services = Services(ledger=ledger, pool=pool, now=now, options=web_options(settings, found.hash_key))
+        options = web_options(settings, found.hash_key)
+        services = Services(ledger=ledger, reads=Reads(pool), pool=pool, now=now, options=options)
         runner = http.AppRunner(create_app(services), access_log=None, shutdown_timeout=_SHUTDOWN_S)
         await runner.setup()
         try:

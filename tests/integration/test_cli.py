@@ -175,7 +175,7 @@ def test_verify_finds_what_was_changed_and_rebuild_mends_it(run, ledger, databas
     assert run("verify", "--json").json["ok"] is True
 
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("UPDATE read.balances SET pending_minor = pending_minor + 1")
+        connection.execute("UPDATE read.balances SET pending_minor = pending_minor + 1, expense_minor = expense_minor - 1")
     wrong = run("verify", "--json")
     assert wrong.code == 1
     (difference,) = wrong.json["differences"]

@@ -168,7 +168,8 @@ def test_refunds_that_add_up_to_the_order_end_at_exactly_zero(total, bps, cuts):
     for number, (before, after) in enumerate(pairwise(points)):
         fact = RefundParked(
             merchant_id="acme", order_id="1", occurred_at=AT, occurred_on=AT.date(), recorded_at=AT,
-            cause=f"t@{number}", kind="refund", event_id=f"e{number}", refund_id=f"r{number}", currency="USD", refund_minor=after - before,
+            cause=f"t@{number}", kind="refund", event_id=f"e{number}", refund_id=f"r{number}", currency="USD",
+            refund_minor=after - before,
         )  # fmt: skip
         (event,) = take_fact(order, fact)
         evolve(order, event)

@@ -192,13 +192,11 @@ class Service:
             "KAFKA_SESSION_TIMEOUT_MS": "6000",
             "KAFKA_REBALANCE_TIMEOUT_MS": "2000",
             "ORDERS_TOPIC": topic,
-            "WORKER_HEALTH_PORT": "0",
-            "WEB_PORT": "0",
         }
         self._environment |= settings
-        self.worker, self.projector, self.web = (
-            Process(name, self._environment, folder) for name in ("worker", "projector", "web")
-        )
+        self.worker = Process("worker", self._environment | {"WORKER_HEALTH_PORT": "0"}, folder)
+        self.projector = Process("projector", self._environment, folder)
+        self.web = Process("web", self._environment | {"WEB_PORT": "0"}, folder)
         self._processes = (self.worker, self.projector, self.web)
 
     def __enter__(self) -> Self:

