@@ -16,7 +16,7 @@ from ledger.events import Event, ParkedRefundRejected, Recorded, RefundParked, S
 from ledger.orders import fact_of, place
 from schemas.errors import RejectedError
 from schemas.money import to_decimal_string
-from schemas.order_events import OrderEvent, OrderPlaced
+from schemas.order_events import OrderEvent, OrderPlaced, names_of
 
 OUTCOMES = ("earned", "adjusted", "skipped", "ignored", "duplicate", "dead_lettered")
 
@@ -216,10 +216,11 @@ class Batch:
     # --- what is refused ---
 
     def _refuse(self, message: Message, told: OrderEvent | RejectedError, error: RejectedError) -> Result:
-        merchant_id = order_id = None
-        if not isinstance(told, RejectedError):
-            order_id = told.order_id
-            merchant_id = told.merchant_id if told.merchant_id in self._directory.programs else None
+        merchant_id, order_id = (
+            names_of(message.raw) if isinstance(told, RejectedError) else (told.merchant_id, told.order_id)
+        )
+        # A letter without a merchant that we know is the operator's to look at.
+        merchant_id = merchant_id if merchant_id in self._directory.programs else None
         letter = DeadLetter(
             self._source, message.position, merchant_id, message.key, message.raw, message.headers, error
         )

@@ -6,6 +6,7 @@ decision is pure, and the stream's version (for the order) and the position row 
 decided on an old reading.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from ledger.requests import Request
 from ledger.rows import check_directory, move_position, write_batch
 from ledger.store import PositionTakenError, VersionConflictError
 from schemas.errors import RejectedError, RetryableError
+from schemas.json_text import MESSAGE_BYTES_MAX
 from schemas.order_events import OrderEvent, parse, parse_object
 
 __all__ = ["OUTCOMES", "Intake", "Message", "Result", "Source", "Taken"]
@@ -75,12 +77,11 @@ class Intake:
         An event that names another merchant is refused. Raises as `take`, and RequestRepeatedError.
         """
         source = Source("api", merchant_id, 0)
-        told = [_read_object(merchant_id, thing) for thing in objects]
+        raw = [_raw(merchant_id, thing) for thing in objects]
+        told = [_read_object(merchant_id, thing, value) for thing, value in zip(objects, raw, strict=True)]
         for _ in range(_ATTEMPTS):
             after = self.position(source)
-            messages = [
-                Message(number, _raw(thing)) for number, thing in enumerate(objects, 0 if after is None else after + 1)
-            ]
+            messages = [Message(number, value) for number, value in enumerate(raw, 0 if after is None else after + 1)]
             try:
                 return self._commit(source, messages, told, now, after, request)
             except PositionTakenError:
@@ -140,12 +141,22 @@ def _read(message: Message) -> Told:
         return error
 
 
-def _read_object(merchant_id: str, thing: object) -> Told:
+def _read_object(merchant_id: str, thing: object, raw: bytes) -> Told:
     try:
+        if len(raw) > MESSAGE_BYTES_MAX:
+            message = f"{len(raw)} bytes, at most {MESSAGE_BYTES_MAX} are allowed"
+            raise RejectedError.at("$", "too_large", message)
         return parse_object(thing, merchant_id)
     except RejectedError as error:
         return error
 
 
-def _raw(thing: object) -> bytes:
-    return orjson.dumps(thing, default=str)
+def _raw(merchant_id: str, thing: object) -> bytes:
+    # As a message of the topic would say it, so that a dead letter can be taken in again.
+    if isinstance(thing, dict):
+        thing = {"merchant_id": merchant_id} | thing
+    try:
+        return orjson.dumps(thing, default=str)
+    except TypeError:
+        # Integers beyond 64 bits: wrong as they are, they must still be kept.
+        return json.dumps(thing, default=str).encode()

@@ -424,7 +424,9 @@ class MetricsQuery(Read):
     """Which days, how wide the buckets are, and of whom."""
 
     from_: Day | None = Field(default=None, alias="from", description="Left out: 29 days before `to`.")
-    to: Day | None = Field(default=None, description="The last day, included; left out: today in the program's time zone.")
+    to: Day | None = Field(
+        default=None, description="The last day, included; left out: today in the program's time zone."
+    )
     interval: Interval = "day"
     partner_id: Id | None = None
     currency: CurrencyCode | None = Field(default=None, description="Left out: the program's currency.")

@@ -22,6 +22,8 @@ from schemas.order_amounts import minor_of, quantity_of
 from schemas.order_faults import refusal
 from schemas.order_messages import VALIDATORS
 
+_NAME_MAX = 128
+
 
 class _OrderEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     event_id: str
@@ -96,6 +98,24 @@ def parse(raw: bytes | None, headers: Sequence[tuple[str, bytes | None]] = ()) -
     if structured or ("specversion" in value and is_envelope(value)):
         return parse_object(unwrap(value), at="$.data")
     return parse_object(value)
+
+
+def names_of(raw: bytes | None) -> tuple[str | None, str | None]:
+    """Return the merchant_id and order_id that a refused message gives, as far as it can be read: for finding it again.
+
+    Nothing of them was checked, except that they are printable text of a bearable length.
+    """
+    try:
+        value = decode(raw)
+    except RejectedError:
+        return None, None
+    data = value.get("data") if isinstance(value, dict) else None
+    told = data if isinstance(data, dict) else value if isinstance(value, dict) else {}
+    return _name(told.get("merchant_id")), _name(told.get("order_id"))
+
+
+def _name(value: object) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= _NAME_MAX and value.isprintable() else None
 
 
 def parse_object(obj: object, merchant_id: str | None = None, *, at: str = "$") -> OrderEvent:

@@ -367,6 +367,37 @@ def test_the_tracking_api_takes_events_of_its_own_merchant_only(ledger, intake):
     assert accounted(ledger)["api", "acme", 0]["consumed"] == 3
 
 
+def test_what_the_api_refuses_can_be_retried_as_it_came(ledger, intake):
+    """A refused object keeps the merchant of its key, so its letter is that merchant's and can be taken in again."""
+    refund = json.loads(refunded(amount="40.00", currency="EUR"))
+    del refund["merchant_id"]
+    intake.take_objects("acme", [json.loads(placed()), refund], NOW)
+    row = one(ledger, "SELECT dead_letter_id, merchant_id FROM ledger.dead_letters")
+    assert row["merchant_id"] == "acme"
+    with pytest.raises(RejectedError, match="the order is in USD"):
+        dead_letters.retry(ledger, dead_letter_id=row["dead_letter_id"], merchant_id="acme", now=NOW, cause="test")
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [({"total": 10**30}, "out_of_range"), ({"metadata": {"k": "x" * 70_000}}, "too_large"), ({"total": 1.5}, None)],
+)
+def test_an_object_that_json_cannot_carry_is_refused_and_kept(ledger, intake, changes, code):
+    """Huge integers, huge objects and fractions are refused one by one; the others of the call are booked."""
+    taken = intake.take_objects("acme", [json.loads(placed("1", **changes)), json.loads(placed("2"))], NOW)
+    assert [result.outcome for result in taken.results] == ["dead_lettered", "earned"]
+    assert code is None or taken.results[0].error.code == code
+    assert one(ledger, "SELECT raw FROM ledger.dead_letters")["raw"]
+
+
+def test_a_message_that_cannot_be_read_is_still_found_by_its_merchant(ledger, intake):
+    """A letter names the merchant where the message does, however wrong the rest of it is, and nobody otherwise."""
+    send(intake, placed(total="1.005"), placed(merchant_id="nobody", total="x"), b"{")
+    with ledger.connection() as conn:
+        rows = conn.execute("SELECT merchant_id FROM ledger.dead_letters ORDER BY position").fetchall()
+    assert [row["merchant_id"] for row in rows] == ["acme", None, None]
+
+
 def test_a_dead_letter_that_is_retried_is_booked_and_counted_anew(ledger, intake):
     """A message of a merchant that was unknown is booked after the merchant is there, and counted as what it became."""
     send(intake, placed("1", merchant_id="late"))
