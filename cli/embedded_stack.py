@@ -14,6 +14,7 @@ from cli.data_folder import DATABASE, DataFolder, Running
 from cli.demo import Demo, prepare
 from cli.embedded import EmbeddedBroker, EmbeddedError, EmbeddedPostgres
 from cli.embedded.process import LOOPBACK, end_orphan, free_port, require_free
+from cli.gateway import Gateway
 from cli.parts import Child, Server, Tail, Watch
 from cli.readiness import Readiness
 from cli.stopping import Stop
@@ -58,7 +59,8 @@ class EmbeddedStack:
         self._folder, self._settings, self._stop, self._tell = folder, settings, stop, tell
         self._web_port = ports.web or free_port()
         self._worker_port = free_port()
-        self._broker = EmbeddedBroker(folder.path, port=ports.kafka or None)
+        self._broker = EmbeddedBroker(folder.path)
+        self._gateway = Gateway(ports.kafka)
         self._postgres = EmbeddedPostgres(folder.path)
         self._children: list[Child] = []
         self._tails: list[tuple[str, Tail]] = []
@@ -70,7 +72,7 @@ class EmbeddedStack:
         """Where everything can be reached, once it runs."""
         return Addresses(
             f"http://{LOOPBACK}:{self._web_port}",
-            self._broker.bootstrap,
+            self._gateway.address,
             self._settings.orders_topic,
             str(self._folder.path),
         )
@@ -135,8 +137,10 @@ class EmbeddedStack:
 
     def _start_broker(self) -> None:
         self._stack.callback(self._broker.stop)
+        self._broker.start()
+        self._stack.callback(self._gateway.stop)
         with _option_named("--kafka-port"):
-            self._broker.start()
+            self._gateway.start(self._broker.bootstrap)
         self._create_topic()
         self._watch.add(Server("broker", self._broker, self._create_topic))
 

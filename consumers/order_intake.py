@@ -14,7 +14,7 @@ The rules that keep anything from being lost or doubled:
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -28,6 +28,7 @@ from mode import Service
 from consumers.broker import Broker, BrokerAwayError, TopicMissingError
 from consumers.health import Health
 from consumers.partition import Partition
+from consumers.positions import Tracked, after_cut, tracked
 from consumers.settings import WorkerSettings
 from ledger.intake import Intake, Message, Source
 from schemas.errors import RetryableError
@@ -57,6 +58,7 @@ class OrderIntake(Service):
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._partitions: dict[TopicPartition, Partition] = {}
         self._hinted: dict[TopicPartition, int] = {}
+        self._cut: set[TopicPartition] = set()
         self._changed = asyncio.Event()
         self._main: asyncio.Task[None] | None = None
 
@@ -196,55 +198,36 @@ class OrderIntake(Service):
             if (failure := partition.failure) is not None:
                 raise failure
 
-    async def _place(self, consumer: AIOKafkaConsumer, unplaced: Iterable[TopicPartition]) -> None:
+    async def _place(self, consumer: AIOKafkaConsumer, unplaced: Collection[TopicPartition]) -> None:
         """Seek each partition to where the ledger stands. A rebalance meanwhile makes it pointless."""
         assigned = self._assigned
         try:
             if not await self._same_log():
                 return
+            found = {
+                tp: await asyncio.to_thread(tracked, self._intake, self._source_name, tp.topic, tp.partition)
+                for tp in unplaced
+            }
             begins = await consumer.beginning_offsets(list(unplaced))
-            ends = await consumer.end_offsets(list(unplaced))
-            for tp in unplaced:
-                source, tracked = await asyncio.to_thread(self._tracked, tp, ends[tp])
-                if self._assigned is not assigned or self.should_stop:
-                    return
-                self._begin(consumer, tp, source, tracked, begins[tp])
-            self._health.up("database")
-            self._health.up("intake")
         except IllegalStateError:
             return
         except KafkaError as error:
             raise BrokerAwayError(f"the orders topic cannot be read: {error!r}") from error
+        self._health.up("database")
+        if self._assigned is assigned and not self.should_stop:
+            for tp in unplaced:
+                self._begin(consumer, tp, after_cut(found[tp]) if tp in self._cut else found[tp], begins[tp])
+            self._health.up("intake")
 
-    def _tracked(self, tp: TopicPartition, end: int) -> tuple[Source, int | None]:
-        """Return the partition's source and position. A log that ends before its position was cut, and is a new one.
-
-        (An unclean election of a leader does that.) Its offsets are given out again to other messages, so it gets
-        positions of its own and is read from the beginning: the orders in it are recognised, and none is missed.
-        """
-        number = 1
-        source = Source(self._source_name, tp.topic, tp.partition)
-        tracked = self._intake.position(source)
-        while tracked is not None:
-            number += 1
-            later = source._replace(source=f"{self._source_name}#{number}")
-            tracked_later = self._intake.position(later)
-            if tracked_later is None and tracked < end:
-                break
-            source, tracked = later, tracked_later
-        return source, tracked
-
-    def _begin(
-        self, consumer: AIOKafkaConsumer, tp: TopicPartition, source: Source, tracked: int | None, begin: int
-    ) -> None:
-        following = begin if tracked is None else tracked + 1
+    def _begin(self, consumer: AIOKafkaConsumer, tp: TopicPartition, found: Tracked, begin: int) -> None:
+        following = begin if found.position is None else found.position + 1
         if following < begin:
             _log_expired(tp, following, begin)
             following = begin
         consumer.seek(tp, following)
+        self._cut.discard(tp)
         self._partitions[tp] = Partition(
-            source,
-            tracked,
+            found,
             following,
             intake=self._intake,
             health=self._health,
@@ -255,7 +238,7 @@ class OrderIntake(Service):
             on_moved=self._drop,
             on_room=self._changed.set,
         )
-        _log.info("reading", partition=f"{tp.topic}/{tp.partition}", source=source.source, from_position=following)
+        _log.info("reading", partition=_name(tp), source=found.source.source, from_position=following)
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> None:
         # Never cancelled: aiokafka's bookkeeping of who still polls does not survive that.
@@ -292,9 +275,11 @@ class OrderIntake(Service):
     ) -> None:
         first = records[0].offset
         if first < partition.expected:
-            # Only aiokafka's own reset to the beginning goes back: our position was outside of the log.
-            _log.warning("went back", partition=f"{tp.topic}/{tp.partition}", expected=partition.expected, found=first)
+            # Only aiokafka's own reset to the beginning goes back: our position is beyond the end of the log. (Asking for
+            # the end would not do: a broker that is not quite Kafka answers with the beginning of its last batch.)
+            _log.error("the log was cut off before our position", partition=_name(tp), expected=partition.expected)
             await partition.close(self._settings.stop_timeout_s / 2)
+            self._cut.add(tp)
             self._drop(partition)
             return
         if first > partition.expected:
@@ -349,10 +334,14 @@ async def _stop_quietly(consumer: AIOKafkaConsumer) -> None:
 def _log_expired(tp: TopicPartition, expected: int, begin: int) -> None:
     _log.error(
         "messages expired unread: the topic keeps them for too short a time",
-        partition=f"{tp.topic}/{tp.partition}",
+        partition=_name(tp),
         first_lost=expected,
         lost=begin - expected,
     )
+
+
+def _name(tp: TopicPartition) -> str:
+    return f"{tp.topic}/{tp.partition}"
 
 
 def _ms(seconds: float) -> int:

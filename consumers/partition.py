@@ -9,7 +9,8 @@ import stamina
 import structlog
 
 from consumers.health import Health
-from ledger.intake import Intake, Message, Source
+from consumers.positions import Tracked
+from ledger.intake import Intake, Message
 from ledger.store import PositionTakenError
 from schemas.errors import CorruptionError, RetryableError
 
@@ -28,8 +29,7 @@ class Partition:
 
     def __init__(
         self,
-        source: Source,
-        tracked: int | None,
+        found: Tracked,
         next_position: int,
         *,
         intake: Intake,
@@ -41,8 +41,8 @@ class Partition:
         on_moved: Callable[["Partition"], None],
         on_room: Callable[[], None],
     ) -> None:
-        self.source = source
-        self.tracked = tracked
+        self.source = found.source
+        self.tracked = found.position
         self.expected = next_position
         self.counts: dict[str, int] = {}
         self._intake, self._health, self._slots, self._now = intake, health, slots, now

@@ -28,6 +28,17 @@ class Source(NamedTuple):
     topic: str
     partition: int
 
+    @property
+    def merchant_id(self) -> str | None:
+        """Return the merchant to whom all that comes from here belongs: the API key's, the import's.
+
+        None where it may be anybody's: Kafka topics, and imports for all merchants (`*`).
+        """
+        if self.source == "api":
+            return self.topic
+        owner = self.topic.rpartition("-")[0] if self.source == "import" else "*"
+        return None if owner == "*" else owner
+
     def cause(self, position: int) -> str:
         """Return the name of one message, as it stands in the events that it caused."""
         return f"{self.place()}@{position}"
@@ -219,7 +230,9 @@ class Batch:
         merchant_id, order_id = (
             names_of(message.raw) if isinstance(told, RejectedError) else (told.merchant_id, told.order_id)
         )
-        # A letter without a merchant that we know is the operator's to look at.
+        # Whoever came with a key is filed under it, whatever the message says. A letter without a merchant that we know
+        # is the operator's to look at.
+        merchant_id = self._source.merchant_id or merchant_id
         merchant_id = merchant_id if merchant_id in self._directory.programs else None
         letter = DeadLetter(
             self._source, message.position, merchant_id, message.key, message.raw, message.headers, error

@@ -15,7 +15,9 @@ _SIDES = {move: (_PLACE[debit], _PLACE[credit]) for move, (debit, credit) in RUL
 class Balances(dict[tuple[str, str, str], list[int]]):
     """The balances that the events taken so far make."""
 
-    def take(self, key: tuple[str, str, str], topic: str, from_state: str | None, to_state: str, amount_minor: int) -> None:
+    def take(
+        self, key: tuple[str, str, str], topic: str, from_state: str | None, to_state: str, amount_minor: int
+    ) -> None:
         """Add the postings of one event to the row of its merchant, partner and currency; both sides stand in it."""
         sides = _SIDES.get((topic, from_state, to_state))
         if sides is None:

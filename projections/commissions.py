@@ -98,7 +98,9 @@ class Standing:
             if _MOVE_OF[type(event).__name__] not in LEGAL_MOVES.get(self.state, ()):
                 self._blame(f"{type(event).__name__} is not legal in state {self.state!r}")
             if event.amount_minor != self.amount_minor:
-                self._blame(f"{type(event).__name__} moves {event.amount_minor}, but the commission is {self.amount_minor}")
+                self._blame(
+                    f"{type(event).__name__} moves {event.amount_minor}, but the commission is {self.amount_minor}"
+                )
         if event.to_state != event.from_state:
             self._change(event)
 

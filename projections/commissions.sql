@@ -28,14 +28,16 @@ CREATE TABLE commissions (
 
 -- indexes --
 -- Lists are newest first by place, which never changes: a page stays where it was while rows are added, and a range of days is a
--- range of places. Each filter of the API finds its rows in that order, at any size. What tells most stands first: sorting by it is
--- most of what a rebuild costs here.
-CREATE INDEX commissions_by_place ON commissions (merchant_id, place);
-CREATE INDEX commissions_by_partner ON commissions (partner_id, merchant_id, place);
-CREATE INDEX commissions_by_customer ON commissions (customer_id, merchant_id, place) WHERE customer_id IS NOT NULL;
-CREATE INDEX commissions_by_payout ON commissions (payout_id, merchant_id, place) WHERE payout_id IS NOT NULL;
--- Serves a state and a currency together; a list of only one of them asks for each of the others in turn (`page`).
-CREATE INDEX commissions_by_state ON commissions (state, currency, merchant_id, place);
+-- range of places. Each filter of the API finds its rows in that order, at any size. Two numbers are sorted several times faster
+-- than texts and take half the room, so what a list is of stands here as a hash (a query asks for the texts as well).
+CREATE INDEX commissions_by_place ON commissions (hashtextextended(merchant_id, 0), place);
+CREATE INDEX commissions_by_partner ON commissions (hashtextextended(merchant_id || '/' || partner_id, 0), place);
+CREATE INDEX commissions_by_customer ON commissions (hashtextextended(merchant_id || '/' || customer_id, 0), place)
+WHERE customer_id IS NOT NULL;
+CREATE INDEX commissions_by_payout ON commissions (hashtextextended(merchant_id || '/' || payout_id, 0), place)
+WHERE payout_id IS NOT NULL;
+-- Serves a state and a currency together; a list of only one of them asks for each of the others in turn.
+CREATE INDEX commissions_by_state ON commissions (hashtextextended(merchant_id || '/' || state || '/' || currency, 0), place);
 CREATE INDEX commissions_due ON commissions (due_at) WHERE state = 'pending' AND due_at IS NOT NULL;
 
 -- apply: moves (on CommissionMoved ParkedRefundRejected) --

@@ -70,38 +70,23 @@ WHERE
     AND customer.customer_id = given_back.customer_id
     AND customer.currency = given_back.currency
 
--- verify --
--- The customers that their commissions make, beside the customers, where the two are not the same.
-WITH told AS (
-    SELECT
-        merchant_id,
-        customer_id,
-        currency,
-        count(*) AS orders,
-        sum(total_minor)::bigint AS gross_minor,
-        sum(total_minor - remaining_minor)::bigint AS refunded_minor,
-        (array_agg(place & ((1::bigint << 40) - 1) ORDER BY occurred_at, place))[1] AS first_position,
-        min(occurred_at) AS first_order_at,
-        max(occurred_at) AS last_order_at,
-        (array_agg(partner_id ORDER BY occurred_at, place))[1] AS partner_id
-    FROM read.commissions
-    WHERE customer_id IS NOT NULL AND state <> 'skipped'
-    GROUP BY customer_id, merchant_id, currency
+-- whole --
+-- All customers at once, from commissions that are there already: a rebuild does this once instead of the above for every step.
+INSERT INTO customers (
+    orders, gross_minor, refunded_minor, first_position, first_order_at, last_order_at,
+    merchant_id, customer_id, currency, partner_id
 )
 SELECT
+    count(*),
+    sum(total_minor),
+    sum(total_minor - remaining_minor),
+    (array_agg(place & ((1::bigint << 40) - 1) ORDER BY occurred_at, place))[1],
+    min(occurred_at),
+    max(occurred_at),
     merchant_id,
     customer_id,
     currency,
-    told.orders, told.gross_minor, told.refunded_minor, told.first_position, told.first_order_at, told.last_order_at,
-    told.partner_id,
-    kept.orders, kept.gross_minor, kept.refunded_minor, kept.first_position, kept.first_order_at, kept.last_order_at,
-    kept.partner_id
-FROM told FULL OUTER JOIN read.customers AS kept USING (merchant_id, customer_id, currency)
-WHERE
-    (
-        told.orders, told.gross_minor, told.refunded_minor, told.first_position, told.first_order_at, told.last_order_at,
-        told.partner_id
-    ) IS DISTINCT FROM (
-        kept.orders, kept.gross_minor, kept.refunded_minor, kept.first_position, kept.first_order_at, kept.last_order_at,
-        kept.partner_id
-    )
+    (array_agg(partner_id ORDER BY occurred_at, place))[1]
+FROM commissions
+WHERE customer_id IS NOT NULL AND state <> 'skipped'
+GROUP BY customer_id, merchant_id, currency

@@ -90,7 +90,5 @@ def metrics(days: Sequence[tuple[date, date]], rows: Sequence[dict[str, Any]], p
         owed -= sums["earned_minor"] - sums["paid_minor"]
     series.reverse()
     sums = {name: sum(stretch[name] for stretch in found.values()) for name in _SUMMED}
-    totals = Figures(
-        first_on=days[0][0], last_on=days[-1][1], outstanding_minor=series[-1].outstanding_minor, **sums
-    )
+    totals = Figures(first_on=days[0][0], last_on=days[-1][1], outstanding_minor=series[-1].outstanding_minor, **sums)
     return Metrics(totals, series, position)

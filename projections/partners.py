@@ -63,7 +63,11 @@ class Partners:
 
     def _revoke(self, event: CouponRevoked) -> None:
         # A code's own stream is in order: the assignment that was taken last is the one that ends.
-        last = max(position for merchant_id, code, position in self.coupons if (merchant_id, code) == (event.merchant_id, event.code))
+        last = max(
+            position
+            for merchant_id, code, position in self.coupons
+            if (merchant_id, code) == (event.merchant_id, event.code)
+        )
         self.coupons[event.merchant_id, event.code, last][1] = event.occurred_at
 
     def rows(self) -> dict[tuple[Any, ...], list[Any]]:

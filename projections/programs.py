@@ -19,7 +19,14 @@ class Programs(dict[tuple[str], list[Any]]):
         """Take one event of a merchant's stream; others are none of this."""
         if isinstance(event, MerchantRegistered):
             terms = msgspec.to_builtins(event.terms)
-            self[(event.merchant_id,)] = [position, event.occurred_at, event.name, event.currency, event.time_zone, terms]
+            self[(event.merchant_id,)] = [
+                position,
+                event.occurred_at,
+                event.name,
+                event.currency,
+                event.time_zone,
+                terms,
+            ]
         elif isinstance(event, TermsChanged):
             row = self[(event.merchant_id,)]
             if row[_AT] <= event.occurred_at:

@@ -8,7 +8,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from projections import figures
+from projections import figures, lists
 from projections.rows import (
     Balance,
     Commission,
@@ -25,8 +25,6 @@ from projections.rows import (
 
 Row = TypeVar("Row")
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
-
-STATES = ("pending", "approved", "held", "in_payout", "paid", "rejected", "reversed", "skipped")
 
 _EPOCH = date(1970, 1, 1)
 _POSITION_BITS = 40
@@ -97,12 +95,11 @@ class Reads:
         """Return commissions, those of the newest orders first; `from_on` and `to_on` are days of the order, both included."""
         params = {
             "merchant_id": merchant_id, "partner_id": partner_id, "state": state, "customer_id": customer_id,
-            "currency": currency, "payout_id": payout_id, "rows": limit + 1, "states": list(STATES),
+            "currency": currency, "payout_id": payout_id, "rows": limit + 1, "states": list(lists.STATES),
             "first": _FIRST if from_on is None else place(from_on),
             "last": min(_LAST if to_on is None else place(to_on, after=True), _LAST if after is None else after),
         }  # fmt: skip
-        given = {name for name in ("partner_id", "customer_id", "payout_id", "state", "currency") if params[name] is not None}
-        position, rows = await self._ask(_commissions(given), params)
+        position, rows = await self._ask(lists.commissions([name for name in lists.FILTERS if params[name] is not None]), params)
         return _page(rows, position, limit, lambda row: Commission(**row), lambda commission: commission.place)
 
     async def commission(self, merchant_id: str, order_id: str) -> Found[Commission]:
@@ -200,7 +197,14 @@ class Reads:
     # --- metrics -------------------------------------------------------------------------------------------------------
 
     async def metrics(
-        self, merchant_id: str, *, currency: str, from_on: date, to_on: date, interval: str, partner_id: str | None = None
+        self,
+        merchant_id: str,
+        *,
+        currency: str,
+        from_on: date,
+        to_on: date,
+        interval: str,
+        partner_id: str | None = None,
     ) -> Metrics:
         """Return the figures of each day, ISO week or month (`interval`) from `from_on` to `to_on`, both included.
 
@@ -232,7 +236,12 @@ class Reads:
         if status is not None:
             query += " AND status = %(status)s"
         query += " ORDER BY sequence DESC LIMIT %(rows)s"
-        params = {"merchant_id": merchant_id, "status": status, "after": _LAST if after is None else after, "rows": limit + 1}
+        params = {
+            "merchant_id": merchant_id,
+            "status": status,
+            "after": _LAST if after is None else after,
+            "rows": limit + 1,
+        }
         position, rows = await self._ask(query, params)
         return _page(rows, position, limit, lambda row: DeadLetter(**row), lambda letter: letter.sequence)
 
@@ -251,40 +260,16 @@ def place(day: date, *, after: bool = False) -> int:
 
 
 def _page(
-    rows: list[dict[str, Any]], position: int, limit: int, of: Callable[[dict[str, Any]], Row], key: Callable[[Row], Any]
+    rows: list[dict[str, Any]],
+    position: int,
+    limit: int,
+    of: Callable[[dict[str, Any]], Row],
+    key: Callable[[Row], Any],
 ) -> Page[Row, Any]:
     """One row more than was asked for tells whether there is another page."""
     found = [of(row) for row in rows[:limit]]
     return Page(found, position, key(found[-1]) if len(rows) > limit else None)
 
-
-def _commissions(given: set[str]) -> LiteralString:
-    """Return the query for the filters that are given, made so that an index has its rows in the order of the list."""
-    conditions: LiteralString = "merchant_id = %(merchant_id)s AND place >= %(first)s AND place < %(last)s"
-    for name in ("partner_id", "customer_id", "payout_id", "state", "currency"):
-        if name in given:
-            conditions += f" AND {name} = %({name})s"  # type: ignore[assignment]
-    newest: LiteralString = " ORDER BY place DESC LIMIT %(rows)s"
-    # A state has its rows in order per currency, a currency per state: take the newest of each, then the newest of these.
-    if given == {"state"}:
-        each: LiteralString = _CURRENCIES + "SELECT found.* FROM currencies, LATERAL (SELECT * FROM read.commissions WHERE "
-        return each + conditions + " AND currency = currencies.one" + newest + ") AS found" + newest
-    if given == {"currency"}:
-        each = "SELECT found.* FROM unnest(%(states)s::text[]) AS states (one), LATERAL (SELECT * FROM read.commissions WHERE "
-        return each + conditions + " AND state = states.one" + newest + ") AS found" + newest
-    return "SELECT * FROM read.commissions WHERE " + conditions + newest
-
-
-# The few currencies of a merchant, found by skipping from one to the next in an index that begins with them.
-_CURRENCIES: LiteralString = """
-WITH RECURSIVE currencies AS (
-    SELECT (SELECT min(currency) FROM read.conversions WHERE merchant_id = %(merchant_id)s) AS one
-    UNION ALL
-    SELECT (
-        SELECT min(currency) FROM read.conversions WHERE merchant_id = %(merchant_id)s AND currency > currencies.one
-    )
-    FROM currencies WHERE currencies.one IS NOT NULL
-) """
 
 _PARTNERS: LiteralString = """
 SELECT

@@ -28,11 +28,19 @@ class Revenue(dict[tuple[str, str, str, date], list[int]]):
     """The revenue that the events taken so far make."""
 
     def take(
-        self, key: tuple[str, str, str, date], topic: str, from_state: str | None, to_state: str, amount_minor: int, event: Event
+        self,
+        key: tuple[str, str, str, date],
+        topic: str,
+        from_state: str | None,
+        to_state: str,
+        amount_minor: int,
+        event: Event,
     ) -> None:
         """Add what the event says about revenue, and what it makes commissions cost."""
         counted = _COUNTED.get(topic)
-        if counted is None or ((topic, from_state, to_state) not in RULES and not isinstance(event, CommissionCorrected)):
+        if counted is None or (
+            (topic, from_state, to_state) not in RULES and not isinstance(event, CommissionCorrected)
+        ):
             return
         row = self.get(key)
         if row is None:

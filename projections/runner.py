@@ -99,7 +99,9 @@ class Projector:
     def _bring_up_to_date(self, conn: Connection[Any]) -> None:
         """Create the read models where there are none; rebuild those that are out of date, or hopelessly behind."""
         stale = ensure(conn)
-        row = conn.execute("SELECT position, (SELECT max(notification_id) FROM ledger.events) FROM read.tracked").fetchone()
+        row = conn.execute(
+            "SELECT position, (SELECT max(notification_id) FROM ledger.events) FROM read.tracked"
+        ).fetchone()
         position, head = row or (0, 0)
         if position == 0 and (head or 0) >= REBUILD_FROM_EVENTS:
             stale = [model.name for model in MODELS]

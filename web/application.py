@@ -24,7 +24,7 @@ _DOCS_POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-acti
 
 
 def create_app(services: Services) -> web.Application:
-    """Return the application. It owns its threads; the ledger, the pool and the clock are the caller's to open and close."""
+    """Return the application. It owns its threads; what is in `services` is the caller's to open and close."""
     options = services.options
     app = web.Application(
         middlewares=[measure, answer_always],
@@ -34,7 +34,7 @@ def create_app(services: Services) -> web.Application:
     app[MEASURES] = Measures()
     app[THREADS] = Threads(options.ledger_threads, options.waiting_max)
     app[INTAKE] = Intake(services.ledger)
-    app[POSITIONS] = Positions(services.reads.position)
+    app[POSITIONS] = Positions(services.reads.lag)
     for table in RESOURCES:
         for route in table.routes:
             app.router.add_route(route.method, PREFIX + route.path, Endpoint(route).__call__)

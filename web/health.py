@@ -28,12 +28,12 @@ def add_health(app: web.Application) -> None:
 
 
 async def show_alive(_: web.Request) -> web.Response:
-    """The process answers. It says no more, so that nobody restarts it because a database is away."""
+    """Answer, and say no more: nobody must restart the process because a database is away."""
     return web.json_response({"alive": True})
 
 
 async def show_ready(request: web.Request) -> web.Response:
-    """Whether requests can be served, and each check with its reason: 200, or 503."""
+    """Tell whether requests can be served, and each check with its reason: 200, or 503."""
     checks = await ready_checks(request.app[SERVICES])
     ready = all(check["ok"] for check in checks.values())
     status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
@@ -67,7 +67,7 @@ async def _read_models(services: Services) -> dict[str, Any]:
 
 
 async def show_metrics(request: web.Request) -> web.Response:
-    """Everything that Prometheus may know; where the database is away, all the rest."""
+    """Tell Prometheus everything; where the database is away, all the rest."""
     try:
         async with asyncio.timeout(_WAIT_S):
             sample = await _sample(request.app[SERVICES])

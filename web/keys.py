@@ -20,9 +20,7 @@ _TOKEN = re.compile(r"cl_([0-9a-f]{16})_([A-Za-z0-9_-]{43})", re.ASCII)
 _LAST_USED_EVERY = timedelta(minutes=1)
 _NOBODY = sha256(b"").digest()
 
-_INSERT = (
-    "INSERT INTO access.api_keys (key_id, merchant_id, name, key_sha256, created_at) VALUES (%s, %s, %s, %s, %s)"
-)
+_INSERT = "INSERT INTO access.api_keys (key_id, merchant_id, name, key_sha256, created_at) VALUES (%s, %s, %s, %s, %s)"
 _FIND = "SELECT merchant_id, name, key_sha256, last_used_at, revoked_at FROM access.api_keys WHERE key_id = %s"
 _USED = (
     "UPDATE access.api_keys SET last_used_at = %(now)s"

@@ -72,7 +72,9 @@ class _Books:
         yield from self._intake()
 
     def _intake(self) -> Iterator[Metric]:
-        position = GaugeMetricFamily("commission_ledger_intake_position", "The last message that was read.", labels=_PARTITION)
+        position = GaugeMetricFamily(
+            "commission_ledger_intake_position", "The last message that was read.", labels=_PARTITION
+        )
         messages = CounterMetricFamily(
             "commission_ledger_intake_messages", "Messages by how they ended.", labels=(*_PARTITION, "outcome")
         )
@@ -88,7 +90,7 @@ class _Books:
 def exposition(measures: Measures, sample: BooksSample) -> bytes:
     """Return everything in Prometheus' text format."""
     books = CollectorRegistry()
-    books.register(_Books(sample))  # type: ignore[arg-type]
+    books.register(_Books(sample))
     return generate_latest(measures.registry) + generate_latest(books)
 
 

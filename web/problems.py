@@ -126,13 +126,11 @@ def _of_rejection(error: RejectedError, request_id: str) -> web.Response:
     headers: dict[str, str] = {}
     if status is HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="commission-ledger"'
-    return problem(
-        status, error.code, error.message, request_id, faults=error.faults, members=members, headers=headers
-    )
+    return problem(status, error.code, error.message, request_id, faults=error.faults, members=members, headers=headers)
 
 
 def _of_http(error: web.HTTPException, request_id: str) -> web.Response:
-    """The framework's own refusals (no such route, method not allowed) in our words."""
+    """Return the framework's own refusals (no such route, method not allowed) in our words."""
     status = HTTPStatus(error.status)
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
     details = {

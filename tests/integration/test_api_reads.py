@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from tests.support.api import JANE, NOW, running
+from web.api.calls import POSITIONS
 
 USD = {"currency": "USD"}
 JOE = {"name": "Joe", "email": "joe@example.com", "coupon_code": "JOE5", "rate": {"type": "fixed", "value": "5.00"}}
@@ -147,10 +148,15 @@ async def test_a_commission_tells_its_story(books):
     earned, adjusted = answer.json["history"]
     assert (earned["type"], earned["version"], earned["amount"]) == ("CommissionEarned", 1, money("10.00"))
     assert earned["summary"] == (
-        "An order of 100.00 USD came with code JANE10: 10 % of 100.00 USD (total) is 10.00 USD, under version 1 of the terms."
+        "An order of 100.00 USD came with code JANE10: 10 % of 100.00 USD (total) is 10.00 USD,"
+        " under version 1 of the terms."
     )
     assert earned["cause"].startswith("api/acme/0@")
-    assert (adjusted["type"], adjusted["amount"], adjusted["refund_id"]) == ("CommissionAdjusted", money("-4.00"), "r-o-1")
+    assert (adjusted["type"], adjusted["amount"], adjusted["refund_id"]) == (
+        "CommissionAdjusted",
+        money("-4.00"),
+        "r-o-1",
+    )
     assert adjusted["summary"] == "A refund of 40.00 USD changed what the partner is owed by -4.00 USD."
     approved = (await books.get("/commissions/o-2")).json["history"][-1]
     assert (approved["from_status"], approved["to_status"]) == ("pending", "approved")
@@ -182,7 +188,13 @@ async def test_customers_show_what_they_bought(books):
         "first_order_at": "2026-11-20T23:30:00Z",
         "last_order_at": "2026-11-22T10:00:00Z",
         "revenue": [
-            {"currency": "USD", "orders": 2, "gross": money("200.00"), "refunded": money("40.00"), "net": money("160.00")}
+            {
+                "currency": "USD",
+                "orders": 2,
+                "gross": money("200.00"),
+                "refunded": money("40.00"),
+                "net": money("160.00"),
+            }
         ],
     }
     of_joe = await books.get("/customers", params={"partner_id": books.joe["id"]})
@@ -276,14 +288,16 @@ async def test_dead_letters_are_shown_with_their_reason(books):
 
 
 async def test_a_message_that_cannot_be_read_is_the_merchants_dead_letter(api):
-    """What a merchant sent by the API and was refused is in its dead letters, also where no merchant was named in it."""
+    """What a merchant sent by the API and was refused is among its dead letters, also where it names no merchant."""
     results = (await api.post("/orders", [{"order_id": "broken"}, 7])).json["results"]
     assert [result["order_id"] for result in results] == ["broken", None]
     assert len((await api.get("/dead-letters")).json["data"]) == 2
     assert (await api.get("/dead-letters", of="zenith")).json["data"] == []
 
 
-@pytest.mark.parametrize("path", ["/commissions/missing", "/partners/missing", "/customers/missing", "/dead-letters/missing"])
+@pytest.mark.parametrize(
+    "path", ["/commissions/missing", "/partners/missing", "/customers/missing", "/dead-letters/missing"]
+)
 async def test_what_does_not_exist_is_not_found(books, path):
     """A missing thing is a 404 problem that names it."""
     answer = await books.get(path)
@@ -336,9 +350,7 @@ async def test_a_client_reads_its_own_writes(api):
     """With the position of a write as min_position a read waits until the read models are there."""
     await api.partner()
     written = await api.post("/orders", api.order())
-    waiting = asyncio.create_task(
-        api.get("/balances", params={"min_position": written.headers["X-Ledger-Position"]})
-    )
+    waiting = asyncio.create_task(api.get("/balances", params={"min_position": written.headers["X-Ledger-Position"]}))
     await api.get("/balances")
     assert not waiting.done()
     await api.project()
@@ -347,15 +359,19 @@ async def test_a_client_reads_its_own_writes(api):
     assert int(answer.headers["X-Ledger-Position"]) >= int(written.headers["X-Ledger-Position"])
 
 
-async def test_waiting_ends(api, monkeypatch):
+async def test_waiting_ends(api):
     """A position that is not reached in time is 503 `not_yet`, with when to try again."""
-    monkeypatch.setattr("web.positions.WAIT_S_MAX", 0.05)
-    from web.api.calls import POSITIONS
-
+    written = await api.post("/partners", JANE)
     api.client.app[POSITIONS]._wait_s = 0.05
-    answer = await api.get("/balances", params={"min_position": 10**9})
+    answer = await api.get("/balances", params={"min_position": written.headers["X-Ledger-Position"]})
     assert (answer.status, answer.code) == (503, "not_yet")
     assert int(answer.headers["Retry-After"]) > 0
+
+
+async def test_a_position_that_nobody_was_given_is_not_waited_for(api):
+    """A position behind the end of the log is refused at once: it would never come, or mean something else."""
+    answer = await api.get("/balances", params={"min_position": 10**9})
+    assert (answer.status, answer.code) == (422, "unknown_position")
 
 
 async def test_an_erased_person_is_gone_from_the_answers(books):

@@ -85,11 +85,18 @@ def test_a_lost_key_is_replaced_by_another(run) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value", "named"),
-    [("--slug", "Acme!", "--slug"), ("--currency", "usd", "--currency"), ("--email", "nobody", "--email"), ("--name", " ", "--name")],
+    [
+        ("--slug", "Acme!", "--slug"),
+        ("--currency", "usd", "--currency"),
+        ("--email", "nobody", "--email"),
+        ("--name", " ", "--name"),
+    ],
 )
 def test_wrong_options_are_named(run, option, value, named) -> None:
     """A value that cannot be is wrong usage: exit code 2, and the option at fault is named."""
-    arguments = [value if before == option else argument for before, argument in zip(("", *CREATE), CREATE, strict=False)]
+    arguments = [
+        value if before == option else argument for before, argument in zip(("", *CREATE), CREATE, strict=False)
+    ]
     done = run(*arguments)
 
     assert done.code == 2
@@ -175,7 +182,9 @@ def test_verify_finds_what_was_changed_and_rebuild_mends_it(run, ledger, databas
     assert run("verify", "--json").json["ok"] is True
 
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("UPDATE read.balances SET pending_minor = pending_minor + 1, expense_minor = expense_minor - 1")
+        connection.execute(
+            "UPDATE read.balances SET pending_minor = pending_minor + 1, expense_minor = expense_minor - 1"
+        )
     wrong = run("verify", "--json")
     assert wrong.code == 1
     (difference,) = wrong.json["differences"]

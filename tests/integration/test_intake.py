@@ -390,6 +390,29 @@ def test_an_object_that_json_cannot_carry_is_refused_and_kept(ledger, intake, ch
     assert one(ledger, "SELECT raw FROM ledger.dead_letters")["raw"]
 
 
+def test_nobody_can_leave_a_letter_in_another_merchants_name(ledger, intake):
+    """What came with a key is filed under it whatever it says, so a retry can never book it for somebody else."""
+    register(ledger, [Merchant("bolt", "USD", (JANE,), {"JANE10": held_by("jane")})])
+    intake.take_objects("acme", [json.loads(placed(merchant_id="bolt"))], NOW)
+    row = one(ledger, "SELECT dead_letter_id, merchant_id FROM ledger.dead_letters")
+    assert row["merchant_id"] == "acme"
+    with pytest.raises(RejectedError) as refused:
+        dead_letters.retry(ledger, dead_letter_id=row["dead_letter_id"], now=NOW, cause="test")
+    assert refused.value.code == "merchant_mismatch"
+
+
+def test_a_refused_fraction_is_still_one_when_it_is_taken_in_again(ledger, intake):
+    """A dead letter says what was sent: 10.5 does not turn into "10.5" on the way to a retry."""
+    from schemas.json_text import decode
+
+    intake.take_objects("acme", [decode(placed().replace(b'"100.00"', b"10.5"))], NOW)
+    row = one(ledger, "SELECT dead_letter_id, raw FROM ledger.dead_letters")
+    assert b'"total":10.5,' in bytes(row["raw"])
+    with pytest.raises(RejectedError) as refused:
+        dead_letters.retry(ledger, dead_letter_id=row["dead_letter_id"], now=NOW, cause="test")
+    assert refused.value.code == "not_a_decimal"
+
+
 def test_a_message_that_cannot_be_read_is_still_found_by_its_merchant(ledger, intake):
     """A letter names the merchant where the message does, however wrong the rest of it is, and nobody otherwise."""
     send(intake, placed(total="1.005"), placed(merchant_id="nobody", total="x"), b"{")

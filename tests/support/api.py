@@ -1,4 +1,4 @@
-"""The API under test: the real application on a real PostgreSQL, two merchants with a key each, and a clock that is set."""
+"""The API under test: the real application on PostgreSQL, two merchants with a key each, and a clock that is set."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -55,9 +55,7 @@ class Api:
     now: datetime = NOW
     order_number: int = field(default=0)
 
-    async def ask(
-        self, method: str, path: str, body: Any = None, *, of: str | None = "acme", **options: Any
-    ) -> Answer:
+    async def ask(self, method: str, path: str, body: Any = None, *, of: str | None = "acme", **options: Any) -> Answer:
         """Return the answer to a call under /api/v1 (or to an absolute path that starts with `//`)."""
         headers = dict(options.pop("headers", {}))
         if of is not None:

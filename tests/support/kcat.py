@@ -3,16 +3,13 @@
 Nothing of ours makes or reads a Kafka message here, so what the service understands is what others write.
 """
 
-import asyncio
 import shutil
-import struct
 import subprocess
-import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
-from cli.embedded.process import LOOPBACK
+from cli.gateway import Gateway
 from tests.support.kafka import SharedBroker
 from tests.support.oracle import Message
 from tests.support.requirements import require
@@ -69,7 +66,7 @@ class Kcat:
 
 @contextmanager
 def kcat_on(broker: SharedBroker, topic: str) -> Iterator[Kcat]:
-    """Yield kcat on the topic, through a gateway where this kcat cannot talk to this broker.
+    """Yield kcat on the topic; through the gateway of `up` where this kcat cannot talk to this broker by itself.
 
     Ends the test where there is no kcat.
     """
@@ -77,8 +74,12 @@ def kcat_on(broker: SharedBroker, topic: str) -> Iterator[Kcat]:
     if talks_to(broker.bootstrap):
         yield Kcat(broker.bootstrap, topic, broker.cluster_id)
         return
-    with gateway(broker.bootstrap) as bootstrap:
-        yield Kcat(bootstrap, topic, broker.cluster_id)
+    gateway = Gateway(0)
+    gateway.start(broker.bootstrap)
+    try:
+        yield Kcat(gateway.address, topic, broker.cluster_id)
+    finally:
+        gateway.stop()
 
 
 def talks_to(bootstrap: str) -> bool:
@@ -106,114 +107,3 @@ def _messages(read: bytes, topic: str, source: str) -> Iterator[Message]:
 
 def _escaped(delimiter: bytes) -> str:
     return "".join(f"\\x{byte:02x}" for byte in delimiter)
-
-
-# --- a gateway for old clients ----------------------------------------------------------------------------------------
-#
-# librdkafka 2.0.2 (Debian 12's) takes the length of a tagged field in an ApiVersions answer for one more than it is.
-# With Apache Kafka's answer it gets away with that, with the embedded broker's it reads over the end and gives up. The
-# gateway leaves those fields out, and puts its own port into the answers that tell where brokers are, so that clients
-# stay with it.
-
-_METADATA, _FIND_COORDINATOR, _API_VERSIONS, _DESCRIBE_CLUSTER = 3, 10, 18, 60
-_FIRST_WITH_TAGS = 3
-_INT = struct.Struct(">i")
-_REQUEST = struct.Struct(">hhi")
-
-
-@contextmanager
-def gateway(bootstrap: str) -> Iterator[str]:
-    """Yield another address of the broker, under which old clients understand it. Only for brokers on loopback."""
-    loop = asyncio.new_event_loop()
-    running = _Gateway(int(bootstrap.rpartition(":")[2]))
-    thread = threading.Thread(target=loop.run_forever, name="kafka-gateway", daemon=True)
-    thread.start()
-    try:
-        port = asyncio.run_coroutine_threadsafe(running.start(), loop).result(_TIMEOUT_S)
-        yield f"{LOOPBACK}:{port}"
-    finally:
-        asyncio.run_coroutine_threadsafe(running.stop(), loop).result(_TIMEOUT_S)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
-class _Gateway:
-    def __init__(self, broker_port: int) -> None:
-        self._broker_port = broker_port
-        self._server: asyncio.Server | None = None
-        self._ours = self._theirs = b""
-        self._clients: set[asyncio.Task[None]] = set()
-
-    async def start(self) -> int:
-        self._server = await asyncio.start_server(self._accept, LOOPBACK, 0)
-        port = int(self._server.sockets[0].getsockname()[1])
-        self._theirs, self._ours = (LOOPBACK.encode() + _INT.pack(each) for each in (self._broker_port, port))
-        return port
-
-    async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            for client in self._clients:
-                client.cancel()
-            await asyncio.gather(*self._clients, return_exceptions=True)
-            await self._server.wait_closed()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._clients.add(task)
-        try:
-            await self._serve(reader, writer)
-        except (asyncio.IncompleteReadError, OSError):
-            pass  # one of the two hung up
-        finally:
-            self._clients.discard(task)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked: dict[int, tuple[int, int]] = {}
-        broker_reader, broker_writer = await asyncio.open_connection(LOOPBACK, self._broker_port)
-        pumps = [
-            asyncio.create_task(_pump(reader, broker_writer, lambda request: _note(asked, request))),
-            asyncio.create_task(_pump(broker_reader, writer, lambda answer: self._mend(asked, answer))),
-        ]
-        try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            for each in (writer, broker_writer):
-                each.close()
-                with suppress(OSError):
-                    await each.wait_closed()
-
-    def _mend(self, asked: dict[int, tuple[int, int]], answer: bytes) -> bytes:
-        api, version = asked.pop(_INT.unpack_from(answer)[0], (-1, 0))
-        if api == _API_VERSIONS and version >= _FIRST_WITH_TAGS:
-            return _without_tags(answer)
-        if api in {_METADATA, _FIND_COORDINATOR, _DESCRIBE_CLUSTER}:
-            return answer.replace(self._theirs, self._ours)
-        return answer
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, change) -> None:
-    """Carry messages from one side to the other; `change` returns what is to be carried in place of each."""
-    while True:
-        size = _INT.unpack(await reader.readexactly(_INT.size))[0]
-        message = change(await reader.readexactly(size))
-        writer.write(_INT.pack(len(message)) + message)
-        await writer.drain()
-
-
-def _note(asked: dict[int, tuple[int, int]], request: bytes) -> bytes:
-    api, version, correlation_id = _REQUEST.unpack_from(request)
-    asked[correlation_id] = api, version
-    return request
-
-
-def _without_tags(answer: bytes) -> bytes:
-    """Leave out the tagged fields: what stands behind correlation id, error, the list of calls and throttle time."""
-    count_at = _INT.size + 2
-    count = answer[count_at] - 1  # a compact array of fewer than 127, each of 7 bytes
-    return answer[: count_at + 1 + 7 * count + _INT.size] + b"\0"

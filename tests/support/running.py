@@ -33,9 +33,14 @@ class Up:
             [*PROGRAM, "up", "--data", str(data), "--port", "0", "--kafka-port", "0", "--json", *options],
             stdout=subprocess.PIPE, text=True, env=bare(),
         )  # fmt: skip
-        self._lines: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
         self.ready = self.expect(lambda told: told["event"] == "ready", _READY_S)
+
+    @property
+    def pid(self) -> int:
+        """The process of `up` itself."""
+        return self._process.pid
 
     @property
     def children(self) -> dict[str, int]:
@@ -47,8 +52,16 @@ class Up:
         deadline = time.monotonic() + timeout_s
         while True:
             told = self._lines.get(timeout=max(0.1, deadline - time.monotonic()))
+            assert told is not None, f"`up` ended with code {self._process.wait()}"
             if wanted(told):
                 return told
+
+    def expect_each(self, wanted: set[tuple[str, str]], timeout_s: float) -> None:
+        """Wait until each of these parts has told these words."""
+        left = set(wanted)
+        while left:
+            told = self.expect(lambda told: (told.get("part"), told.get("told")) in left, timeout_s)
+            left.discard((told["part"], told["told"]))
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """Send the signal and return the exit code."""
@@ -81,8 +94,10 @@ class Up:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.put(json.loads(line))
+        with self._process.stdout as out:
+            for line in out:
+                self._lines.put(json.loads(line))
+        self._lines.put(None)
 
 
 @contextmanager

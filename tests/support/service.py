@@ -190,7 +190,7 @@ class Service:
             "KAFKA_APP_ID": f"app-{topic}",
             # A worker that was killed is missed soon, and a group forms soon.
             "KAFKA_SESSION_TIMEOUT_MS": "6000",
-            "KAFKA_REBALANCE_TIMEOUT_MS": "2000",
+            "KAFKA_REBALANCE_TIMEOUT_MS": "1000",
             "ORDERS_TOPIC": topic,
         }
         self._environment |= settings

@@ -79,39 +79,58 @@ def customers(client: Client, merchant_id: str) -> Table:
 
 
 def revenue(
-    client: Client, merchant_id: str, partner_ids: Iterable[str], currencies: Iterable[str], days: tuple[str, str]
+    client: Client,
+    merchant_id: str,
+    partner_ids: Iterable[str | None],
+    currencies: Iterable[str],
+    days: tuple[str, str],
 ) -> Table:
-    """Return what `GET /metrics` shows, per merchant, partner, currency and day; its totals are checked here."""
+    """Return what `GET /metrics` shows, per merchant, partner (None: of all), currency and day; totals are checked."""
     table: Table = {}
     for partner_id in partner_ids:
         for currency in currencies:
-            query = {"partner_id": partner_id, "currency": currency, "from_": days[0], "to": days[1]}
-            told = client.get("/metrics", interval="day", **query)
+            query = {"currency": currency, "from_": days[0], "to": days[1]}
+            told = client.get("/metrics", interval="day", **query | ({"partner_id": partner_id} if partner_id else {}))
             figures = {point["from"]: _figures(point) for point in told["series"]}
             sums = {name: sum(row[name] for row in figures.values()) for name in _figures(told["totals"])}
-            assert _figures(told["totals"]) == sums, f"the totals of {query} are not the sums of its days"
+            assert _figures(told["totals"]) == sums, (
+                f"the totals of {partner_id} in {query} are not the sums of its days"
+            )
             table |= {(merchant_id, partner_id, currency, day): row for day, row in figures.items()}
     return table
 
 
 def positions(client: Client, topic: str) -> Table:
-    """Return what `GET /intake` shows of the topic, per source, topic and partition."""
-    return {
-        (row["source"], row["topic"], row["partition"]): {
+    """Return what `GET /intake` shows of the topic, per cluster, topic and partition."""
+    rows = [row for row in client.get("/intake")["data"] if row["topic"] == topic]
+    table = {
+        (cluster(row["source"]), row["topic"], row["partition"]): {
             "position": row["position"],
             "consumed": row["consumed"],
             **{name: row["outcomes"][name] for name in OUTCOMES},
         }
-        for row in client.get("/intake")["data"]
-        if row["topic"] == topic
+        for row in rows
     }
+    assert len(table) == len(rows), f"a partition that was read as two different logs: {rows}"
+    return table
 
 
 def dead_letters(service: Service) -> list[tuple[str, str, int, int, str]]:
     """Return every dead letter as the operator sees it: those that name no merchant are nobody's in the API."""
     told = service.cli("dead-letters", "list", "--status", "all", "--limit", "1000000", "--json")
     rows = [json.loads(line) for line in told.splitlines()]
-    return [(row["source"], row["topic"], row["partition"], row["position"], row["code"]) for row in rows]
+    return [(cluster(row["source"]), row["topic"], row["partition"], row["position"], row["code"]) for row in rows]
+
+
+def cluster(source: str) -> str:
+    """Return the cluster's id, which a source begins with; then comes the topic's."""
+    return source.partition("/")[0]
+
+
+def earned(client: Client, currency: str, days: tuple[str, str]) -> int:
+    """Return what `GET /metrics` shows as earned, less all that was taken back, in minor units."""
+    told = client.get("/metrics", interval="month", currency=currency, from_=days[0], to=days[1])
+    return minor(told["totals"]["commissions"]["earned"])
 
 
 def _figures(told: Mapping[str, Any]) -> dict[str, int]:

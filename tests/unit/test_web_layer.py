@@ -67,7 +67,9 @@ def test_a_body_that_is_no_object_is_refused(body: bytes):
     assert faults(NewPartner, decode(body)) == {"$": "wrong_type"}
 
 
-@pytest.mark.parametrize("days", [b"true", b"false", b'"5"', b"5.5", b"[5]", b"{}", b"1e999999", b"-1", b"1000", b"10e5"])
+@pytest.mark.parametrize(
+    "days", [b"true", b"false", b'"5"', b"5.5", b"[5]", b"{}", b"1e999999", b"-1", b"1000", b"10e5"]
+)
 def test_only_whole_json_numbers_in_range_are_days(days: bytes):
     """Booleans, strings, fractions and numbers out of range are no number of days."""
     assert faults(ProgramChange, decode(b'{"hold_days": %b}' % days)) == {
@@ -104,7 +106,7 @@ def test_an_instant_needs_an_offset(text: object, code: str):
         ({"limit": "201"}, {"query.limit": "out_of_range"}),
         ({"limit": " 5"}, {"query.limit": "not_an_integer"}),
         ({"limit": "1_0"}, {"query.limit": "not_an_integer"}),
-        ({"limit": "٥"}, {"query.limit": "not_an_integer"}),
+        ({"limit": "\u0665"}, {"query.limit": "not_an_integer"}),
         ({"from": "yesterday"}, {"query.from": "not_a_date"}),
         ({"from": "1700000000"}, {"query.from": "not_a_date"}),
         ({"from": "2026-02-30"}, {"query.from": "not_a_date"}),
@@ -165,7 +167,8 @@ def test_a_cursor_comes_back_as_it_was_given():
 
 
 @pytest.mark.parametrize(
-    "cursor", ["", "x", "!!!!", "ü", to_cursor("7"), to_cursor(7, 7), to_cursor(2**63), "bnVsbA", "e30", "WyJcdTAwMDAiXQ"]
+    "cursor",
+    ["", "x", "!!!!", "ü", to_cursor("7"), to_cursor(7, 7), to_cursor(2**63), "bnVsbA", "e30", "WyJcdTAwMDAiXQ"],
 )
 def test_a_cursor_that_we_never_gave_is_refused(cursor: str):
     """A made-up cursor is a fault of the caller, not of the database."""

@@ -1,7 +1,8 @@
 """Balances: what each partner is owed and was paid."""
 
 from projections import rows
-from schemas.api import Balance, BalancesQuery, Page
+from schemas.api import BalancesQuery, Page
+from schemas.api_answers import Balance
 from schemas.money import Money
 from web.api.calls import Call, Reply
 from web.api.cursors import cursor_of, from_cursor

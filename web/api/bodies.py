@@ -63,7 +63,7 @@ async def read_body(request: web.Request, *, bytes_max: int, wait_s: float) -> b
 
 
 async def parse_body(request: web.Request, model: type[_Model], raw: bytes, *, bytes_max: int) -> _Model:
-    """Return the body as `model`. Raises MediaTypeError, MalformedError (no JSON) and RejectedError (the fields at fault)."""
+    """Return the body as `model`. Raises MediaTypeError, MalformedError, RejectedError with the fields at fault."""
     if request.content_type != "application/json":
         raise MediaTypeError("unsupported_media_type", "send the body as `Content-Type: application/json`")
     try:

@@ -30,8 +30,8 @@ POSITION_HEADER = "X-Ledger-Position"
 
 _PATH_LENGTH_MAX = 128
 
-_BodyT = TypeVar("_BodyT", covariant=True)
-_QueryT = TypeVar("_QueryT", covariant=True)
+_Body = TypeVar("_Body")
+_Query = TypeVar("_Query")
 _Result = TypeVar("_Result")
 
 
@@ -44,7 +44,7 @@ class Reply(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call(Generic[_BodyT, _QueryT]):
+class Call(Generic[_Body, _Query]):
     """One call: who asks (the merchant comes from the key and from nowhere else), when, and for what."""
 
     services: Services
@@ -54,8 +54,8 @@ class Call(Generic[_BodyT, _QueryT]):
     now: datetime
     request_id: str
     path: Mapping[str, str]
-    query: _QueryT
-    body: _BodyT
+    query: _Query
+    body: _Body
     status: HTTPStatus
     idempotency_key: str | None
     fingerprint: bytes
@@ -96,7 +96,8 @@ class Call(Generic[_BodyT, _QueryT]):
         try:
             return self._reply(await self.run(lambda: command(request)), answer)
         except LedgerError as error:
-            # The same request may have won while this one was deciding; then its answer is the answer, whatever went wrong here.
+            # The same request may have won while this one was deciding; then its answer is the answer, whatever went
+            # wrong here.
             earlier = await self._answered_before(self.idempotency_key)
             if earlier:
                 return earlier
@@ -185,7 +186,7 @@ def path_of(request: web.Request) -> Mapping[str, str]:
 
 def position_of(result: Any) -> int | None:
     """Return the position of the last event that a command wrote, None where it wrote none."""
-    return result.event_position if isinstance(result, Taken) else result.position  # type: ignore[no-any-return]
+    return result.event_position if isinstance(result, Taken) else result.position
 
 
 def encoded(body: BaseModel) -> bytes:

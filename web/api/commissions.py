@@ -7,17 +7,8 @@ from typing import Any
 from ledger import approvals, history
 from ledger.approvals import Moved
 from projections import rows
-from schemas.api import (
-    Because,
-    Commission,
-    CommissionsQuery,
-    CommissionState,
-    CommissionStory,
-    Nothing,
-    Page,
-    Query,
-    Read,
-)
+from schemas.api import Because, CommissionsQuery, Nothing, Page, Query, Read
+from schemas.api_answers import Commission, CommissionState, CommissionStory
 from schemas.errors import NotFoundError
 from schemas.money import Money
 from web.api.bodies import check_days
@@ -97,7 +88,7 @@ async def _move(call: Call[Any, Any], move: Callable[..., Moved], **details: Any
 
 def _state(moved: Moved) -> CommissionState:
     commission = Money.of(moved.amount_minor, moved.currency)
-    return CommissionState(order_id=moved.order_id, status=moved.state, commission=commission)  # type: ignore[arg-type]
+    return CommissionState(order_id=moved.order_id, status=moved.state, commission=commission)
 
 
 def shown(row: rows.Commission) -> dict[str, Any]:

@@ -48,4 +48,6 @@ def _storable(part: Any) -> bool:
 
 
 def _bad() -> RejectedError:
-    return RejectedError.at("query.cursor", "bad_cursor", "not a cursor of this list; use `next_cursor` as it was given")
+    return RejectedError.at(
+        "query.cursor", "bad_cursor", "not a cursor of this list; use `next_cursor` as it was given"
+    )

@@ -3,16 +3,8 @@
 from typing import Any
 
 from projections import rows
-from schemas.api import (
-    LIMIT_MAX,
-    Customer,
-    CustomerOrder,
-    CustomerRevenue,
-    CustomersQuery,
-    CustomerStory,
-    Page,
-    Read,
-)
+from schemas.api import LIMIT_MAX, CustomersQuery, Page, Read
+from schemas.api_answers import Customer, CustomerOrder, CustomerRevenue, CustomerStory
 from schemas.errors import NotFoundError
 from schemas.money import Money
 from web.api.calls import Call, Reply
@@ -24,7 +16,7 @@ customers = RouteTable("customers")
 
 @customers.get("/customers", query=CustomersQuery, answer=Page[Customer])
 async def list_customers(call: Call[None, CustomersQuery]) -> Reply:
-    """List customers whose orders earned a commission, by their id; with `partner_id` those whom the partner brought."""
+    """List customers whose orders earned a commission, by id; with `partner_id` those that the partner brought."""
     query = call.query
     place = from_cursor(query.cursor, str)
     page = await call.services.reads.customers(
@@ -71,7 +63,7 @@ def _order(row: rows.Commission) -> CustomerOrder:
     return CustomerOrder(
         order_id=row.order_id,
         partner_id=row.partner_id,
-        status=row.state,  # type: ignore[arg-type]
+        status=row.state,
         occurred_at=row.occurred_at,
         total=Money.of(row.total_minor, row.currency),
         refunded=Money.of(row.total_minor - row.remaining_minor, row.currency),

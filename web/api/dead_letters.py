@@ -6,17 +6,8 @@ from typing import Any
 from ledger import dead_letters
 from ledger.dead_letters import Resolved
 from projections import rows
-from schemas.api import (
-    Because,
-    DeadLetter,
-    DeadLettersQuery,
-    DeadLetterState,
-    DeadLetterStory,
-    Nothing,
-    Page,
-    Query,
-    Read,
-)
+from schemas.api import Because, DeadLettersQuery, Nothing, Page, Query, Read
+from schemas.api_answers import DeadLetter, DeadLetterState, DeadLetterStory
 from schemas.errors import NotFoundError
 from web.api.calls import Call, Reply
 from web.api.cursors import cursor_of, from_cursor
@@ -56,7 +47,7 @@ async def show_dead_letter(call: Call[None, Read]) -> Reply:
 async def retry_dead_letter(call: Call[Nothing, Query]) -> Reply:
     """Take the message in again, as if it came now.
 
-    What refused it may have been put right since. If it is refused again the answer says why, and the letter stays open.
+    What it was refused for may be right by now. If it is refused again the answer says why, and the letter stays open.
     """
     return await _resolve(call, dead_letters.retry)
 
@@ -101,7 +92,7 @@ def _text(raw: bytes | None) -> str | None:
 def _state(resolved: Resolved) -> DeadLetterState:
     return DeadLetterState(
         id=resolved.dead_letter_id,
-        status=resolved.status,  # type: ignore[arg-type]
-        outcome=resolved.outcome,  # type: ignore[arg-type]
+        status=resolved.status,
+        outcome=resolved.outcome,
         resolution=resolved.resolution,
     )

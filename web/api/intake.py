@@ -1,7 +1,8 @@
 """Intake: every message accounted for."""
 
 from projections import rows
-from schemas.api import Intake, Outcomes, Partition, Read
+from schemas.api import Read
+from schemas.api_answers import Intake, Outcomes, Partition
 from web.api.calls import Call, Reply
 from web.api.routes import RouteTable
 

@@ -5,13 +5,15 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from projections import rows
-from schemas.api import Commissions, Metrics, MetricsQuery, Point, Revenue
-from schemas.api import Figures as FiguresAnswer
-from schemas.errors import NotFoundError, RejectedError
+from schemas.api import MetricsQuery
+from schemas.api_answers import Commissions, Metrics, Point, Revenue
+from schemas.api_answers import Figures as FiguresAnswer
+from schemas.errors import RejectedError
 from schemas.money import Money, exponent
 from web.api.bodies import check_days
 from web.api.calls import Call, Reply
 from web.api.routes import RouteTable
+from web.problems import NotYetError
 
 metrics = RouteTable("metrics")
 
@@ -28,12 +30,17 @@ async def show_metrics(call: Call[None, MetricsQuery]) -> Reply:
     query, reads = call.query, call.services.reads
     program = (await reads.program(call.merchant_id)).row
     if program is None:
-        raise NotFoundError("merchant", call.merchant_id)
+        raise NotYetError("the read models do not know this program yet")
     first, last = _days(query, call.now.astimezone(ZoneInfo(program.time_zone)).date())
     currency = query.currency or program.currency
     _check_currency(currency)
     found = await reads.metrics(
-        call.merchant_id, currency=currency, from_on=first, to_on=last, interval=query.interval, partner_id=query.partner_id
+        call.merchant_id,
+        currency=currency,
+        from_on=first,
+        to_on=last,
+        interval=query.interval,
+        partner_id=query.partner_id,
     )
     answer = Metrics(
         from_=first,
@@ -69,7 +76,9 @@ def _figures(row: rows.Figures, currency: str) -> dict[str, Any]:
 
     return {
         "revenue": Revenue(
-            gross=money(row.gross_minor), refunded=money(row.refunded_minor), net=money(row.gross_minor - row.refunded_minor)
+            gross=money(row.gross_minor),
+            refunded=money(row.refunded_minor),
+            net=money(row.gross_minor - row.refunded_minor),
         ),
         "commissions": Commissions(
             earned=money(row.earned_minor), paid=money(row.paid_minor), outstanding=money(row.outstanding_minor)

@@ -22,15 +22,15 @@ The books of an affiliate program: partners, orders, commissions, balances.
 Authenticate with `Authorization: Bearer cl_...`; a key opens the books of one merchant, and what belongs to another is
 not found. Money is `{"amount": "10.00", "currency": "USD"}`, instants are RFC 3339 in UTC, days are `YYYY-MM-DD` in the
 program's time zone. Errors are RFC 9457 problems with a stable `code`. A POST with an `Idempotency-Key` happens once,
-however often it is sent. Reads say in `X-Ledger-Position` which position of the log they reflect; commands say which they
-wrote, and `?min_position=` makes a read wait for it."""
+however often it is sent. Reads say in `X-Ledger-Position` which position of the log they reflect; commands say which
+they wrote, and `?min_position=` makes a read wait for it."""
 
 _REQUEST_ID: Schema = {
     "description": "The request's id: the caller's, where it sent a sane one.",
     "schema": {"type": "string"},
 }
 _POSITION: Schema = {
-    "description": "The position of the log that the answer reflects, or that the command wrote (none: nothing changed).",
+    "description": "The position that the answer reflects, or that the command wrote; absent: nothing changed.",
     "schema": {"type": "string", "pattern": "^[0-9]+$"},
 }
 _REPLAYED: Schema = {
@@ -118,7 +118,7 @@ def _query_parameters(model: type[BaseModel]) -> list[Schema]:
 
 
 def _query_parameter(name: str, schema: Schema) -> Schema:
-    """A parameter is given or left out, and null is neither."""
+    """Return one parameter: given or left out, for null is neither."""
     plain = {key: value for key, value in schema.items() if key not in {"title", "description", "default"}}
     choices = [choice for choice in plain.pop("anyOf", []) if choice != {"type": "null"}]
     if choices:

@@ -9,7 +9,8 @@ from pydantic_core import PydanticCustomError
 from ledger.batch import Result
 from ledger.intake import Taken
 from ledger.requests import Request
-from schemas.api import ORDERS_MAX, FieldError, OrderError, OrderResult, OrderResults, Query
+from schemas.api import ORDERS_MAX, FieldError, Query
+from schemas.api_answers import OrderError, OrderResult, OrderResults
 from schemas.errors import RejectedError
 from schemas.money import Money
 from schemas.order_messages import (
@@ -55,22 +56,27 @@ async def take_orders(call: Call[OrderEvents, Query]) -> Reply:
     Each event has its own result, in order: one that is refused does not keep the others from being booked. Events are
     deduplicated by their order's and refund's own ids, so sending them again is always safe.
     """
+
     def command(request: Request | None) -> Taken:
         return call.intake.take_objects(call.merchant_id, call.body.root, call.now, request)
 
     def answer(taken: Taken | Sequence[Result]) -> OrderResults:
         results = taken.results if isinstance(taken, Taken) else taken
-        return OrderResults(results=[_shown(result, sent) for result, sent in zip(results, call.body.root, strict=True)])
+        return OrderResults(
+            results=[_shown(result, sent) for result, sent in zip(results, call.body.root, strict=True)]
+        )
 
     return await call.write(command, answer)
 
 
 def _shown(result: Result, sent: Any) -> OrderResult:
-    known = result.commission_minor is not None and result.currency is not None
+    commission = None
+    if result.commission_minor is not None and result.currency is not None:
+        commission = Money.of(result.commission_minor, result.currency)
     return OrderResult(
         order_id=result.order_id or _order_id(sent),
-        outcome=result.outcome,  # type: ignore[arg-type]
-        commission=Money.of(result.commission_minor, result.currency) if known else None,  # type: ignore[arg-type]
+        outcome=result.outcome,
+        commission=commission,
         error=_error(result.error) if result.error else None,
     )
 
@@ -81,6 +87,6 @@ def _error(error: RejectedError) -> OrderError:
 
 
 def _order_id(sent: Any) -> str | None:
-    """The order's id as far as it can be told of an event that was refused."""
+    """Return the order's id, as far as it can be told of an event that was refused."""
     found = sent.get("order_id") if isinstance(sent, dict) else None
     return found if isinstance(found, str) else None

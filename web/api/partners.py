@@ -8,20 +8,8 @@ from ledger import merchants, partners
 from ledger.events import Rate
 from ledger.requests import Request
 from projections import rows
-from schemas.api import (
-    Because,
-    Listing,
-    NewCoupon,
-    NewPartner,
-    Nothing,
-    Page,
-    Partner,
-    PartnerChange,
-    PartnersQuery,
-    PartnerState,
-    Query,
-    Read,
-)
+from schemas.api import Because, NewCoupon, NewPartner, Nothing, Page, PartnerChange, PartnersQuery, Query, Read
+from schemas.api_answers import Partner, PartnerState
 from schemas.coupons import canonical_coupon
 from schemas.errors import NotFoundError
 from web.api import rates
@@ -48,7 +36,11 @@ async def register_partner(call: Call[NewPartner, Query]) -> Reply:
     def answer(partner: partners.Partner) -> Partner:
         codes = [] if body.coupon_code is None else [canonical_coupon(body.coupon_code)]
         return Partner(
-            **_state(call, currency, partner), name=body.name, email=body.email, coupon_codes=codes, registered_at=call.now
+            **_state(call, currency, partner),
+            name=body.name,
+            email=body.email,
+            coupon_codes=codes,
+            registered_at=call.now,
         )
 
     return await call.write(command, answer)
@@ -80,8 +72,8 @@ async def show_partner(call: Call[None, Read]) -> Reply:
 async def change_partner(call: Call[PartnerChange, Query]) -> Reply:
     """Change a partner's name, e-mail or rate.
 
-    A new rate is for orders placed from `rate_from` on (left out: from now on). It cannot reach back behind orders that are
-    on the books.
+    A new rate is for orders placed from `rate_from` on (left out: from now on). It cannot reach back behind orders that
+    are on the books.
     """
     body, currency = call.body, await _currency(call)
     rate = rates.to_ledger(body.rate, currency) if body.rate else None
@@ -155,7 +147,7 @@ def _shown(call: Call[Any, Any], currency: str, row: rows.Partner) -> Partner:
     rate = Rate(type=row.rate_type, bps=row.rate_bps, amount_minor=row.rate_minor)
     return Partner(
         id=row.partner_id,
-        status=row.standing,  # type: ignore[arg-type]
+        status=row.standing,
         rate=rates.of_ledger(rate, currency),
         dashboard_url=dashboard_url(call.services.options, call.merchant_id, row.partner_id),
         name=row.name,

@@ -5,11 +5,12 @@ import msgspec
 from ledger import merchants
 from ledger.events import Terms
 from ledger.merchants import Merchant
-from schemas import api
-from schemas.api import Program, ProgramChange, Query, Read
-from schemas.errors import NotFoundError
+from schemas import api_answers
+from schemas.api import ProgramChange, Query, Read
+from schemas.api_answers import Program
 from web.api.calls import Call, Reply
 from web.api.routes import RouteTable
+from web.problems import NotYetError
 
 program = RouteTable("program")
 
@@ -19,7 +20,8 @@ async def show_program(call: Call[None, Read]) -> Reply:
     """Show the program and the terms that were decided last."""
     found = await call.services.reads.program(call.merchant_id)
     if found.row is None:
-        raise NotFoundError("merchant", call.merchant_id)
+        # The key proves that there is one: it is too new for the read models.
+        raise NotYetError("the read models do not know this program yet")
     row = found.row
     # The terms in the read model are the event's JSON, which leaves out what has its default.
     terms = msgspec.convert(row.terms, Terms)
@@ -30,7 +32,7 @@ async def show_program(call: Call[None, Read]) -> Reply:
 async def change_program(call: Call[ProgramChange, Query]) -> Reply:
     """Change the terms.
 
-    The new version holds for orders that are placed from now on; commissions keep the terms that they were decided under.
+    The new version holds for orders placed from now on; commissions keep the terms that they were decided under.
     """
     changes = call.body.model_dump(exclude_none=True)
     return await call.write(
@@ -49,12 +51,12 @@ def _shown(merchant: Merchant) -> Program:
         name=merchant.name,
         currency=merchant.currency,
         time_zone=merchant.time_zone,
-        terms=api.Terms(
+        terms=api_answers.Terms(
             version=terms.version,
-            approval=terms.approval,  # type: ignore[arg-type]
+            approval=terms.approval,
             hold_days=terms.hold_days,
-            base=terms.base,  # type: ignore[arg-type]
-            fixed_on_partial_refund=terms.fixed_on_partial_refund,  # type: ignore[arg-type]
-            self_referral=terms.self_referral,  # type: ignore[arg-type]
+            base=terms.base,
+            fixed_on_partial_refund=terms.fixed_on_partial_refund,
+            self_referral=terms.self_referral,
         ),
     )

@@ -31,7 +31,7 @@ def to_ledger(rate: Rate, currency: str) -> events.Rate:
 
 def of_ledger(rate: events.Rate, currency: str) -> Rate:
     """Return the rate as it is shown: `10`, `12.5`, or the fixed amount."""
-    return Rate(type=rate.type, value=value_of(rate, currency))  # type: ignore[arg-type]
+    return Rate(type=rate.type, value=value_of(rate, currency))
 
 
 def value_of(rate: events.Rate, currency: str) -> str:

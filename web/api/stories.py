@@ -24,7 +24,7 @@ from ledger.events import (
     RefundParked,
     topic_of,
 )
-from schemas.api import HistoryEntry
+from schemas.api_answers import HistoryEntry
 from schemas.money import Money, to_decimal_string
 from web.api.rates import value_of
 
@@ -97,7 +97,8 @@ def _corrected(event: CommissionCorrected) -> str:
 
 
 def _clawed_back(event: CommissionClawedBack) -> str:
-    return f"{_fact(event)} came when the commission was already on its way out: an entry of {_amount(event)} stands beside it."
+    late = f"{_fact(event)} came when the commission was already on its way out"
+    return f"{late}: an entry of {_amount(event)} stands beside it."
 
 
 _Tell: TypeAlias = Callable[[Any], str]

@@ -1,0 +1,298 @@
+"""What the HTTP API answers with, resource by resource; bodies and queries are in `schemas.api`."""
+
+from datetime import date, datetime
+
+from pydantic import Field
+
+from schemas.api import (
+    Answer,
+    Approval,
+    Base,
+    CommissionStatus,
+    DeadLetterStatus,
+    FieldError,
+    FixedOnPartialRefund,
+    Interval,
+    Outcome,
+    Rate,
+    SelfReferral,
+    Standing,
+)
+from schemas.money import Money
+
+
+class PartnerState(Answer):
+    """A partner as a command left it."""
+
+    id: str
+    status: Standing
+    rate: Rate = Field(description="The rate that was decided last.")
+    dashboard_url: str = Field(
+        description="Unique, unguessable and stable: the address of the partner's own dashboard, to be sent to"
+        " the partner. The page behind it comes with the dashboards."
+    )
+
+
+class Partner(PartnerState):
+    """A partner. Name and e-mail are null once the person was erased."""
+
+    name: str | None
+    email: str | None
+    coupon_codes: list[str]
+    registered_at: datetime
+
+
+class OrderResult(Answer):
+    """What became of one order event."""
+
+    order_id: str | None = Field(description="Null where the event has none that can be read.")
+    outcome: Outcome
+    commission: Money | None = Field(default=None, description="What the order's commission stands at, if it has one.")
+    error: "OrderError | None" = Field(default=None, description="With `dead_lettered`: why.")
+
+
+class OrderError(Answer):
+    """Why an order event was refused."""
+
+    code: str
+    message: str
+    path: str
+    errors: list[FieldError]
+
+
+class OrderResults(Answer):
+    """One result per order event, in order."""
+
+    results: list[OrderResult]
+
+
+class Commission(Answer):
+    """The partner's share of one order."""
+
+    order_id: str
+    partner_id: str
+    customer_id: str | None
+    coupon_code: str
+    status: CommissionStatus
+    reason: str | None = Field(description="Why it is skipped, held or rejected.")
+    commission: Money = Field(description="What it stands at, after every refund.")
+    clawed_back: Money = Field(description="What was taken back (zero or negative) after it had been paid.")
+    total: Money = Field(description="The order's total as the storefront told it.")
+    refunded: Money = Field(description="How much of the total is gone.")
+    occurred_at: datetime
+    due_at: datetime | None = Field(description="When a pending commission becomes payable by itself.")
+    approved_at: datetime | None
+    paid_at: datetime | None
+    payout_id: str | None
+
+
+class CommissionState(Answer):
+    """A commission as a command left it."""
+
+    order_id: str
+    status: CommissionStatus
+    commission: Money
+
+
+class HistoryEntry(Answer):
+    """One event of the order's stream: what happened, when, why, and how much money it moved."""
+
+    version: int
+    type: str = Field(examples=["CommissionEarned"])
+    summary: str = Field(description="What happened, in a sentence.")
+    occurred_at: datetime
+    recorded_at: datetime
+    cause: str = Field(description="The Kafka position, the request, the timer or the person that made it happen.")
+    amount: Money | None
+    from_status: str | None
+    to_status: str | None
+    reason: str | None
+    refund_id: str | None
+
+
+class CommissionStory(Commission):
+    """A commission with everything that happened to it, oldest first."""
+
+    history: list[HistoryEntry]
+
+
+class Balance(Answer):
+    """What one partner is owed and was paid in one currency. Currencies are never added together."""
+
+    partner_id: str
+    currency: str
+    pending: Money
+    approved: Money
+    held: Money
+    in_payout: Money
+    paid: Money
+    clawed_back: Money
+    payable: Money = Field(description="Approved, net of clawbacks; negative balances are carried forward.")
+
+
+class CustomerRevenue(Answer):
+    """What a customer bought in one currency."""
+
+    currency: str
+    orders: int
+    gross: Money
+    refunded: Money
+    net: Money
+
+
+class Customer(Answer):
+    """A customer that a partner brought. Name and e-mail are null where unknown, or once the person was erased."""
+
+    id: str
+    name: str | None
+    email: str | None
+    partner_id: str | None = Field(description="Who referred the customer: the partner of the first order.")
+    first_order_at: datetime
+    last_order_at: datetime
+    revenue: list[CustomerRevenue]
+
+
+class CustomerOrder(Answer):
+    """One order of a customer."""
+
+    order_id: str
+    partner_id: str
+    status: CommissionStatus
+    occurred_at: datetime
+    total: Money
+    refunded: Money
+    commission: Money
+
+
+class CustomerStory(Customer):
+    """A customer with the latest orders (at most 200), newest first."""
+
+    orders: list[CustomerOrder]
+
+
+class Revenue(Answer):
+    """What the storefront took for orders with a partner's code."""
+
+    gross: Money
+    refunded: Money
+    net: Money
+
+
+class Commissions(Answer):
+    """What partners earned of it."""
+
+    earned: Money = Field(description="After adjustments, clawbacks and rejections.")
+    paid: Money
+    outstanding: Money = Field(description="Owed at the end of the last day.")
+
+
+class Figures(Answer):
+    """The figures of one stretch of time, in one currency."""
+
+    revenue: Revenue
+    commissions: Commissions
+    conversions: int = Field(description="Orders that earned a commission.")
+    skipped: int = Field(description="Orders with a partner's code that earned nothing.")
+    reversed: int = Field(description="Commissions of which refunds left nothing.")
+    rejected: int = Field(description="Commissions that were refused.")
+
+
+class Point(Figures):
+    """One bucket of the series; `from` and `to` are its first and last day."""
+
+    from_: date = Field(alias="from")
+    to: date
+
+
+class Metrics(Answer):
+    """The figures over time, and over all of it."""
+
+    from_: date = Field(alias="from")
+    to: date
+    interval: Interval
+    currency: str
+    totals: Figures
+    series: list[Point]
+
+
+class Terms(Answer):
+    """The terms under which commissions are earned; every commission keeps those it was decided under."""
+
+    version: int
+    approval: Approval
+    hold_days: int
+    base: Base
+    fixed_on_partial_refund: FixedOnPartialRefund
+    self_referral: SelfReferral
+
+
+class Program(Answer):
+    """The merchant's program."""
+
+    merchant_id: str
+    name: str
+    currency: str
+    time_zone: str
+    terms: Terms
+
+
+class DeadLetter(Answer):
+    """A message that was refused for good, kept with its reason."""
+
+    id: str
+    status: DeadLetterStatus
+    code: str
+    path: str
+    reason: str
+    source: str
+    topic: str
+    partition: int
+    position: int
+    received_at: datetime
+    resolved_at: datetime | None
+    resolution: str | None
+    excerpt: str | None = Field(description="How the message begins, as text; null where it is empty or was erased.")
+
+
+class DeadLetterStory(DeadLetter):
+    """A dead letter with its whole message."""
+
+    raw: str | None = Field(description="The message as text; bytes that are not UTF-8 are replaced.")
+
+
+class DeadLetterState(Answer):
+    """A dead letter as a command left it; `outcome` is what its message became when it was tried again."""
+
+    id: str
+    status: DeadLetterStatus
+    outcome: Outcome | None
+    resolution: str
+
+
+class Partition(Answer):
+    """How far one partition was read; `consumed` is the sum of the outcomes."""
+
+    source: str = Field(description="The Kafka cluster's id, or `api`, `import`.")
+    topic: str
+    partition: int
+    position: int
+    consumed: int
+    outcomes: "Outcomes"
+    updated_at: datetime
+
+
+class Outcomes(Answer):
+    """How many messages ended how."""
+
+    earned: int
+    adjusted: int
+    skipped: int
+    ignored: int
+    duplicate: int
+    dead_lettered: int
+
+
+class Intake(Answer):
+    """Every partition."""
+
+    data: list[Partition]
