@@ -190,11 +190,12 @@ class Watch:
 
 
 class Tail:
-    """What a child adds to its log: warnings, errors, and what is no log line at all (a crash)."""
+    """What a child adds to its log: warnings, errors, that they are over, and what is no log line at all (a crash)."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
         self._offset = log.stat().st_size if log.exists() else 0
+        self._troubled: set[str] = set()
 
     def news(self) -> list[str]:
         """Return what is worth telling of the whole lines that were added since the last time."""
@@ -208,18 +209,23 @@ class Tail:
             return []
         whole = added[: added.rfind(b"\n") + 1]
         self._offset += len(whole)
-        return [told for line in whole.splitlines() if (told := _worth_telling(line)) is not None]
+        return [told for line in whole.splitlines() if (told := self._worth_telling(line))]
 
-
-def _worth_telling(line: bytes) -> str | None:
-    try:
-        said = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        said = None
-    if not isinstance(said, dict):
-        return line.decode(errors="replace").strip() or None
-    if said.get("level") not in _TOLD:
-        return None
-    words = str(said.get("event", ""))
-    details = ", ".join(f"{name}={said[name]}" for name in ("reason", "error") if name in said)
-    return f"{said['level']}: {words}" + (f" ({details})" if details else "")
+    def _worth_telling(self, line: bytes) -> str:
+        try:
+            said = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            said = None
+        if not isinstance(said, dict):
+            return line.decode(errors="replace").strip()
+        condition, level = said.get("condition"), said.get("level")
+        if level not in _TOLD:
+            # That a condition is fine is news only where it was told that it was not.
+            over = condition in self._troubled
+            self._troubled.discard(condition)
+            return str(said.get("event", "")) if over else ""
+        if condition is not None:
+            self._troubled.add(condition)
+        details = ", ".join(f"{name}={said[name]}" for name in ("reason", "error") if name in said)
+        words = f"{level}: {said.get('event', '')}" + (f" ({details})" if details else "")
+        return " ".join(words.split())

@@ -17,14 +17,19 @@ _log = structlog.get_logger(__name__)
 app = typer.Typer()
 
 
+def _tell_once(details: stamina.instrumentation.RetryDetails) -> None:
+    """Tell that the database is away when it is met first; each further try would be a line otherwise."""
+    if details.retry_num == 1:
+        _log.warning("the database does not answer, trying again until it does", error=str(details.caused_by).strip())
+
+
 @app.command()
 def projector(*, data: Data = None, child_of: ChildOf = None) -> None:
     """Keep the read models at the head of the log; a second one waits to take over."""
     leash.wear(child_of)
     with books(data) as found:
         configure(found.settings.log_level or "info")
-        # Each retry would be a line; that the database was lost, and found again, is told once.
-        stamina.instrumentation.set_on_retry_hooks([])
+        stamina.instrumentation.set_on_retry_hooks([_tell_once])
         running = Projector(found.database_url)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: running.stop())

@@ -91,21 +91,19 @@ def _object(raw: bytes) -> dict[str, Any] | None:
 
 def _csv(path: Path, file: BinaryIO, required: Sequence[str], done: Done) -> Iterator[Row]:
     csv.field_size_limit(_CELL_MAX)
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    heading = text.readline()
-    text.seek(0)
-    reader = csv.reader(text, delimiter=max(_DELIMITERS, key=heading.count))
-    names = [name.strip() for name in next(reader, [])]
-    _check_heading(path, names, required)
-    while True:
+    with io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        heading = text.readline()
+        text.seek(0)
+        reader = csv.reader(text, delimiter=max(_DELIMITERS, key=heading.count))
+        names = [name.strip() for name in next(reader, [])]
+        _check_heading(path, names, required)
         line = reader.line_num + 1
-        cells = next(reader, None)
-        if cells is None:
-            return
-        if any(cell.strip() for cell in cells):
-            yield Row(line, _fields(names, cells), encode(cells))
-        if not line % _TELL_EVERY:
-            done(file.tell())
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield Row(line, _fields(names, cells), encode(cells))
+            if not line % _TELL_EVERY:
+                done(file.tell())
+            line = reader.line_num + 1
 
 
 def _check_heading(path: Path, names: list[str], required: Sequence[str]) -> None:

@@ -14,10 +14,10 @@ The rules that keep anything from being lost or doubled:
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -35,9 +35,12 @@ from schemas.errors import RetryableError
 
 _log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 _POLL_MS = 100
 _HINT_INTERVAL_S = 1.0
 _RETRY_S = 0.5
+_GRACE_S = 5.0
 # A poll for a partition that cannot exist keeps the member of the group alive and takes nobody's messages.
 _NO_PARTITION = -1
 
@@ -116,7 +119,7 @@ class OrderIntake(Service):
         consumer.subscribe([self._broker.topic], listener=_Rebalance(self))
         hints = asyncio.create_task(self._hint_for_ever(consumer))
         try:
-            await consumer.start()
+            await self._in_time(consumer.start())
             self._consumer = consumer
             await self._drain(consumer)
         finally:
@@ -144,6 +147,18 @@ class OrderIntake(Service):
             # A storefront that publishes in transactions and aborts one did not sell anything.
             isolation_level="read_committed",
         )
+
+    async def _in_time(self, joining: Coroutine[Any, Any, T]) -> T:
+        """Return what comes of it. Raises BrokerAwayError when the group does not form, which is all that it waits for.
+
+        A new member of the group is then our best offer: the embedded broker can wait for ever for a leader that left.
+        """
+        settings = self._settings
+        timeout_s = settings.session_timeout_s + 2 * settings.rebalance_timeout_s + _GRACE_S
+        try:
+            return await asyncio.wait_for(joining, timeout_s)
+        except TimeoutError as error:
+            raise BrokerAwayError(f"the consumer group did not form within {timeout_s:g} s") from error
 
     async def _find_source(self) -> None:
         self._source_name = (await self._broker.log()).source
@@ -244,7 +259,9 @@ class OrderIntake(Service):
         # Never cancelled: aiokafka's bookkeeping of who still polls does not survive that.
         open_for = {tp: partition for tp, partition in self._partitions.items() if partition.has_room}
         wanted = list(open_for) or [TopicPartition(self._broker.topic, _NO_PARTITION)]
-        fetched = await consumer.getmany(*wanted, timeout_ms=_POLL_MS, max_records=self._settings.batch_messages)
+        fetched = await self._in_time(
+            consumer.getmany(*wanted, timeout_ms=_POLL_MS, max_records=self._settings.batch_messages)
+        )
         if fetched and await self._same_log():
             for tp, records in fetched.items():
                 partition = self._partitions.get(tp)

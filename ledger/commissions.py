@@ -271,7 +271,7 @@ def _correction(order: Order, taken: OrderTaken, fact: RefundParked, *, parked: 
         event_id=fact.event_id,
         refund_id=fact.refund_id,
         refund_minor=fact.refund_minor,
-        revenue_minor=after - before if isinstance(taken, CommissionEarned) else 0,
+        revenue_minor=after - before,
         parked=parked,
     )
 

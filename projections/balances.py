@@ -1,6 +1,6 @@
 """Balances, told once more in Python: the sum of the postings (`ledger.postings`), for `verify`."""
 
-from ledger.postings import RULES
+from ledger.postings import RULES, Move
 
 COLUMNS = (
     "pending_minor", "approved_minor", "held_minor", "in_payout_minor", "paid_minor", "clawed_back_minor", "expense_minor",
@@ -15,15 +15,10 @@ _SIDES = {move: (_PLACE[debit], _PLACE[credit]) for move, (debit, credit) in RUL
 class Balances(dict[tuple[str, str, str], list[int]]):
     """The balances that the events taken so far make."""
 
-    def take(
-        self, key: tuple[str, str, str], topic: str, from_state: str | None, to_state: str, amount_minor: int
-    ) -> None:
-        """Add the postings of one event to the row of its merchant, partner and currency; both sides stand in it."""
-        sides = _SIDES.get((topic, from_state, to_state))
-        if sides is None:
-            return
-        row = self.get(key)
-        if row is None:
-            row = self[key] = [0] * len(COLUMNS)
-        row[sides[0]] -= amount_minor
-        row[sides[1]] += amount_minor
+    def take(self, key: tuple[str, str, str], move: Move, amount_minor: int) -> None:
+        """Add the postings of events of one kind to the row of their merchant, partner and currency; both sides stand in it."""
+        sides = _SIDES.get(move)
+        if sides is not None:
+            row = self.setdefault(key, [0] * len(COLUMNS))
+            row[sides[0]] -= amount_minor
+            row[sides[1]] += amount_minor

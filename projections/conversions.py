@@ -2,6 +2,8 @@
 
 from datetime import date
 
+from ledger.postings import Move
+
 COLUMNS = ("conversions", "skipped", "reversed", "rejected")
 KEY = ("merchant_id", "partner_id", "currency", "day")
 
@@ -12,18 +14,16 @@ _COUNTED = {"reversed": 2, "rejected": 3}
 class Conversions(dict[tuple[str, str, str, date], list[int]]):
     """How many orders the events taken so far made what."""
 
-    def take(self, key: tuple[str, str, str, date], topic: str, from_state: str | None, to_state: str) -> None:
-        """Count the event, where it makes an order something that is counted, or makes it that no longer."""
+    def take(self, key: tuple[str, str, str, date], move: Move, orders: int) -> None:
+        """Count events of one kind, where they make an order something that is counted, or make it that no longer."""
+        topic, from_state, to_state = move
         if topic in _BEGUN:
-            self._add(key, _BEGUN[topic], 1)
+            self._add(key, _BEGUN[topic], orders)
         elif from_state != to_state:
             if to_state in _COUNTED:
-                self._add(key, _COUNTED[to_state], 1)
+                self._add(key, _COUNTED[to_state], orders)
             if from_state in _COUNTED:
-                self._add(key, _COUNTED[from_state], -1)
+                self._add(key, _COUNTED[from_state], -orders)
 
-    def _add(self, key: tuple[str, str, str, date], column: int, number: int) -> None:
-        row = self.get(key)
-        if row is None:
-            row = self[key] = [0] * len(COLUMNS)
-        row[column] += number
+    def _add(self, key: tuple[str, str, str, date], column: int, orders: int) -> None:
+        self.setdefault(key, [0] * len(COLUMNS))[column] += orders

@@ -62,7 +62,7 @@ FROM (
     FROM facts AS fact
     INNER JOIN commissions AS commission
         ON commission.merchant_id = fact.merchant_id AND commission.order_id = fact.order_id
-    WHERE fact.revenue_minor <> 0 AND commission.customer_id IS NOT NULL
+    WHERE fact.revenue_minor <> 0 AND fact.from_state <> 'skipped' AND commission.customer_id IS NOT NULL
     GROUP BY commission.merchant_id, commission.customer_id, commission.currency
 ) AS given_back
 WHERE

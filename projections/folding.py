@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -11,25 +12,26 @@ from psycopg.abc import Query
 
 from ledger.events import (
     CommissionCorrected,
-    CommissionEarned,
     CommissionMoved,
-    CommissionSkipped,
     Event,
     OrderTaken,
     ParkedRefundRejected,
-    RefundParked,
     Stream,
     decode,
 )
 from projections import commissions, customers
-from projections.balances import Balances
 from projections.commissions import Standing
-from projections.conversions import Conversions
 from projections.customers import Bought
-from projections.revenue import Revenue
 
 _REPORT_EVERY = 5_000
 _FETCHED_ROWS = 2_000
+
+
+Kind = tuple[str, str, str, date, str, str | None, str]
+"""Merchant, partner, currency, day, topic, from_state, to_state."""
+
+Counts = Counter[tuple[str, str]]
+"""Messages by the place of their partition (the cause without its position) and their outcome."""
 
 
 class Difference(NamedTuple):
@@ -98,10 +100,9 @@ class Share:
 
     def __init__(self, position: int, report: Callable[[int], None]) -> None:
         self.differences = Differences()
-        self.balances = Balances()
-        self.revenue = Revenue()
-        self.conversions = Conversions()
-        self.counts: dict[str, Counter[str]] = defaultdict(Counter)
+        # Of each kind of event per partner, currency and day: how many, and their sums. All but commissions and customers is in them.
+        self.sums: dict[Kind, list[int]] = {}
+        self.counts: Counts = Counter()
         self.events = 0
         self._position = position
         self._report = report
@@ -134,15 +135,25 @@ class Share:
     def take(self, topic: str, event: Event) -> None:
         """Take one event of an order into the sums."""
         self.events += 1
-        count_outcome(self.counts, event)
-        if not isinstance(event, (CommissionMoved, OrderTaken)):
+        outcome = _OUTCOMES.get(topic)
+        if outcome is not None:
+            outcome(self.counts, event)
+        if isinstance(event, CommissionMoved):
+            revenue_minor, total_minor = getattr(event, "revenue_minor", 0), 0
+        elif isinstance(event, OrderTaken):
+            revenue_minor, total_minor = 0, event.total_minor
+        else:
             return
-        moved = (topic, event.from_state, event.to_state)
-        key = (event.merchant_id, event.partner_id, event.currency)
-        dated = (*key, event.occurred_on)
-        self.balances.take(key, *moved, event.amount_minor)
-        self.revenue.take(dated, *moved, event.amount_minor, event)
-        self.conversions.take(dated, *moved)
+        kind = (
+            event.merchant_id, event.partner_id, event.currency, event.occurred_on, topic, event.from_state, event.to_state,
+        )  # fmt: skip
+        sums = self.sums.get(kind)
+        if sums is None:
+            sums = self.sums[kind] = [0, 0, 0, 0]
+        sums[0] += 1
+        sums[1] += event.amount_minor
+        sums[2] += revenue_minor
+        sums[3] += total_minor
 
     def fold_customers(self, conn: Connection[Any], low: int, high: int) -> None:
         """Fold the commissions of the customers whose hash is in [low, high] and compare them with the customers.
@@ -191,23 +202,40 @@ class Share:
             self.differences.compare("commissions", commissions.COLUMNS, (merchant_id, order_id), expected, found)
 
 
-def count_outcome(counts: dict[str, Counter[str]], event: Event) -> None:
+def count_outcome(counts: Counts, topic: str, event: Event) -> None:
     """Count the event for the partition whose message caused it, as intake has counted that message."""
-    if isinstance(event, CommissionEarned):
-        outcome = "earned"
-    elif isinstance(event, CommissionSkipped):
-        outcome = "skipped"
-    elif isinstance(event, RefundParked):
-        outcome = "adjusted"
-    elif isinstance(event, ParkedRefundRejected):
-        # It was counted as adjusted when it came, and is a dead letter since.
-        counts[event.parked_cause.rpartition("@")[0]]["adjusted"] -= 1
-        return
-    elif isinstance(event, CommissionCorrected) and not event.parked and event.kind != "returned":
-        outcome = "adjusted"
-    else:
-        return
-    counts[event.cause.rpartition("@")[0]][outcome] += 1
+    if topic in _OUTCOMES:
+        _OUTCOMES[topic](counts, event)
+
+
+def _earned(counts: Counts, event: Event) -> None:
+    counts[event.cause.rpartition("@")[0], "earned"] += 1
+
+
+def _skipped(counts: Counts, event: Event) -> None:
+    counts[event.cause.rpartition("@")[0], "skipped"] += 1
+
+
+def _adjusted(counts: Counts, event: Event) -> None:
+    if isinstance(event, CommissionCorrected) and (event.parked or event.kind == "returned"):
+        return  # counted when it was parked; or no message at all
+    counts[event.cause.rpartition("@")[0], "adjusted"] += 1
+
+
+def _refused(counts: Counts, event: Event) -> None:
+    # Its message was counted as adjusted when it came, and is a dead letter since.
+    if isinstance(event, ParkedRefundRejected):
+        counts[event.parked_cause.rpartition("@")[0], "adjusted"] -= 1
+
+
+_OUTCOMES: dict[str, Callable[[Counts, Event], None]] = {
+    "CommissionEarned": _earned,
+    "CommissionSkipped": _skipped,
+    "RefundParked": _adjusted,
+    "CommissionAdjusted": _adjusted,
+    "CommissionClawedBack": _adjusted,
+    "ParkedRefundRejected": _refused,
+}
 
 
 def _told(value: Any) -> str:
@@ -269,6 +297,6 @@ def _orders_of_customers(low: int, high: int) -> sql.Composed:
 
 def _customers(low: int, high: int) -> sql.Composed:
     columns = sql.SQL(", ").join(map(sql.Identifier, (*customers.KEY, *customers.COLUMNS)))
-    return sql.SQL("SELECT {hash}, {columns} FROM read.customers WHERE {hash} BETWEEN {low}::bigint AND {high}::bigint ORDER BY {hash}").format(
-        hash=sql.SQL(_HASH), columns=columns, low=sql.Literal(str(low)), high=sql.Literal(str(high))
-    )
+    return sql.SQL(
+        "SELECT {hash}, {columns} FROM read.customers WHERE {hash} BETWEEN {low}::bigint AND {high}::bigint ORDER BY {hash}"
+    ).format(hash=sql.SQL(_HASH), columns=columns, low=sql.Literal(str(low)), high=sql.Literal(str(high)))

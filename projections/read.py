@@ -99,7 +99,9 @@ class Reads:
             "first": _FIRST if from_on is None else place(from_on),
             "last": min(_LAST if to_on is None else place(to_on, after=True), _LAST if after is None else after),
         }  # fmt: skip
-        position, rows = await self._ask(lists.commissions([name for name in lists.FILTERS if params[name] is not None]), params)
+        position, rows = await self._ask(
+            lists.commissions([name for name in lists.FILTERS if params[name] is not None]), params
+        )
         return _page(rows, position, limit, lambda row: Commission(**row), lambda commission: commission.place)
 
     async def commission(self, merchant_id: str, order_id: str) -> Found[Commission]:

@@ -84,7 +84,9 @@ class _Building:
         self._whole = len(models) == len(MODELS)
         self._position = 0
         # Customers can be told from commissions at once, where those are new too.
-        self._later = [m for m in models if statements.section(m.name, "whole") and COMMISSIONS in [n.name for n in models]]
+        self._later = [
+            m for m in models if statements.section(m.name, "whole") and COMMISSIONS in [n.name for n in models]
+        ]
 
     def begin(self) -> None:
         """Drop what a crashed rebuild left behind, and create empty tables."""

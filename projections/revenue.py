@@ -2,8 +2,7 @@
 
 from datetime import date
 
-from ledger.events import CommissionCorrected, CommissionEarned, Event
-from ledger.postings import RULES
+from ledger.postings import RULES, Move
 
 COLUMNS = (
     "gross_minor", "refunded_minor", "earned_minor", "adjusted_minor", "clawed_back_minor", "rejected_minor", "paid_minor",
@@ -28,29 +27,18 @@ class Revenue(dict[tuple[str, str, str, date], list[int]]):
     """The revenue that the events taken so far make."""
 
     def take(
-        self,
-        key: tuple[str, str, str, date],
-        topic: str,
-        from_state: str | None,
-        to_state: str,
-        amount_minor: int,
-        event: Event,
+        self, key: tuple[str, str, str, date], move: Move, amount_minor: int, revenue_minor: int, total_minor: int
     ) -> None:
-        """Add what the event says about revenue, and what it makes commissions cost."""
-        counted = _COUNTED.get(topic)
-        if counted is None or (
-            (topic, from_state, to_state) not in RULES and not isinstance(event, CommissionCorrected)
-        ):
+        """Add what events of one kind say about revenue, and what they make commissions cost."""
+        topic, from_state, _ = move
+        # A skipped order was never revenue, so what is given back of it is none either.
+        if topic not in _COUNTED or from_state == "skipped":
             return
-        row = self.get(key)
-        if row is None:
-            row = self[key] = [0] * len(COLUMNS)
-        if isinstance(event, CommissionEarned):
-            row[_GROSS] += event.total_minor
-        elif isinstance(event, CommissionCorrected):
-            # The order is worth less also where its commission is rejected, and no money moves.
-            row[_REFUNDED] -= event.revenue_minor
-            if (topic, from_state, to_state) not in RULES:
-                return
-        column, sign = counted
-        row[column] += sign * amount_minor
+        row = self.setdefault(key, [0] * len(COLUMNS))
+        # The order is worth less also where its commission is rejected, and no money moves.
+        row[_REFUNDED] -= revenue_minor
+        if move in RULES:
+            column, sign = _COUNTED[topic]
+            row[column] += sign * amount_minor
+        if topic == "CommissionEarned":
+            row[_GROSS] += total_minor

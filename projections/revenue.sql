@@ -21,6 +21,7 @@ CREATE INDEX revenue_by_partner ON revenue (merchant_id, partner_id, currency, d
 
 -- apply: add (on OrderFact) --
 -- A correction of a rejected commission moves no money (there is no rule), but the order is worth less all the same.
+-- A skipped order was never revenue, so what is given back of it is none either.
 INSERT INTO revenue AS revenue (
     gross_minor, refunded_minor, earned_minor, adjusted_minor, clawed_back_minor, rejected_minor, paid_minor,
     day, merchant_id, partner_id, currency
@@ -37,7 +38,9 @@ SELECT
     - coalesce(sum(amount_minor) FILTER (WHERE debit = 'paid'), 0),
     occurred_on, merchant_id, partner_id, currency
 FROM sums LEFT JOIN posting_rules USING (topic, from_state, to_state)
-WHERE revenue_minor <> 0 OR debit = 'expense' OR credit IN ('expense', 'paid') OR debit = 'paid'
+WHERE
+    from_state <> 'skipped'
+    AND (revenue_minor <> 0 OR debit = 'expense' OR credit IN ('expense', 'paid') OR debit = 'paid')
 GROUP BY partner_id, occurred_on, merchant_id, currency
 ON CONFLICT (merchant_id, currency, day, partner_id) DO UPDATE SET
     gross_minor = revenue.gross_minor + excluded.gross_minor,

@@ -2,11 +2,9 @@
 
 import multiprocessing
 import os
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import psycopg
@@ -14,16 +12,21 @@ from psycopg import Connection, sql
 
 from ledger.batch import Source
 from ledger.events import decode
-from projections import balances, conversions, folding, partners, programs, revenue, statements
+from projections import balances, conversions, folding, partners, programs, revenue
+from projections.balances import Balances
+from projections.conversions import Conversions
 from projections.folding import Difference, Differences, Share, Span
 from projections.partners import Partners
 from projections.programs import Programs
+from projections.revenue import Revenue
 from projections.schema import LOCK_SWAP
 
 # Below this a second process costs more than it saves.
 _ALONE_EVENTS = 100_000
 # About this many orders are held in memory at a time, per process.
 _SPAN_EVENTS = 50_000
+# Where to cut is read off a sample of the log: so many of its rows a span.
+_SAMPLED = 200
 _PROGRESS_S = 0.2
 # What hashtextextended can answer.
 _HASHES = range(-(2**63), 2**63)
@@ -89,7 +92,7 @@ class _Log(NamedTuple):
 
     def cut(self, conn: Connection[Any], head: int) -> list[Span]:
         """Return the spans that make up all orders, none much larger than _SPAN_EVENTS."""
-        share = min(100.0, 100.0 * 200 / _SPAN_EVENTS) if head > _SPAN_EVENTS else 0.0
+        share = min(100.0, 100.0 * _SAMPLED / _SPAN_EVENTS) if head > _SPAN_EVENTS else 0.0
         sampled: dict[str, list[str]] = {}
         if share:
             query = sql.SQL(
@@ -100,7 +103,7 @@ class _Log(NamedTuple):
                 _, merchant_id, order_id = name.split("/", 2)
                 sampled.setdefault(merchant_id, []).append(order_id)
         merchants = _merchants(conn)
-        orders = [span for merchant_id in merchants for span in _spans(merchant_id, sampled.get(merchant_id, []), 200)]
+        orders = [span for merchant_id in merchants for span in _spans(merchant_id, sampled.get(merchant_id, []), _SAMPLED)]
         return orders
 
     @contextmanager
@@ -209,14 +212,10 @@ def _fold_in_processes(log: _Log, work: list[Span], workers: int, progress: Prog
 def _add(whole: Share, other: Share) -> None:
     whole.events += other.events
     whole.differences.merge(other.differences)
-    pairs: list[tuple[dict[Any, list[int]], dict[Any, list[int]]]] = [
-        (whole.balances, other.balances), (whole.revenue, other.revenue), (whole.conversions, other.conversions),
-    ]  # fmt: skip
-    for into, sums in pairs:
-        for key, row in sums.items():
-            into[key] = [a + b for a, b in zip(into[key], row, strict=True)] if key in into else row
-    for place, counts in other.counts.items():
-        whole.counts[place].update(counts)
+    for kind, sums in other.sums.items():
+        mine = whole.sums.get(kind)
+        whole.sums[kind] = sums if mine is None else [a + b for a, b in zip(mine, sums, strict=True)]
+    whole.counts.update(other.counts)
 
 
 # --- comparing ---------------------------------------------------------------------------------------------------------
@@ -247,12 +246,17 @@ def _compare(
 
 
 def _compare_sums(conn: Connection[Any], share: Share) -> None:
+    owed, earned, counted = Balances(), Revenue(), Conversions()
+    for (merchant_id, partner_id, currency, day, *kind), sums in share.sums.items():
+        orders, amount_minor, revenue_minor, total_minor = sums
+        move: Any = tuple(kind)
+        owed.take((merchant_id, partner_id, currency), move, amount_minor)
+        earned.take((merchant_id, partner_id, currency, day), move, amount_minor, revenue_minor, total_minor)
+        counted.take((merchant_id, partner_id, currency, day), move, orders)
     found = share.differences
-    _compare(conn, found, "balances", "balances", balances.KEY, balances.COLUMNS, share.balances, zero=True)  # type: ignore[arg-type]
-    _compare(conn, found, "revenue", "revenue", revenue.KEY, revenue.COLUMNS, share.revenue, zero=True)  # type: ignore[arg-type]
-    _compare(
-        conn, found, "conversions", "conversions", conversions.KEY, conversions.COLUMNS, share.conversions, zero=True
-    )  # type: ignore[arg-type]
+    _compare(conn, found, "balances", "balances", balances.KEY, balances.COLUMNS, owed, zero=True)
+    _compare(conn, found, "revenue", "revenue", revenue.KEY, revenue.COLUMNS, earned, zero=True)
+    _compare(conn, found, "conversions", "conversions", conversions.KEY, conversions.COLUMNS, counted, zero=True)
 
 
 def _compare_directory(conn: Connection[Any], share: Share, position: int) -> int:
@@ -288,29 +292,29 @@ def _compare_intake(conn: Connection[Any], share: Share, position: int) -> None:
 
     The counts are as new as the log: what the read models have not seen yet is counted here.
     """
-    counts = share.counts
+    counts, differences = share.counts, share.differences
     for topic, state in conn.execute("SELECT topic, state FROM ledger.events WHERE notification_id > %s", (position,)):
-        folding.count_outcome(counts, decode(topic, bytes(state)))
-    for source, topic, partition, letters in conn.execute(
+        folding.count_outcome(counts, topic, decode(topic, bytes(state)))
+    for *place, letters in conn.execute(
         "SELECT source, topic, partition, count(*) FROM ledger.dead_letters WHERE status <> 'retried' GROUP BY 1, 2, 3"
     ):
-        counts[_place(source, topic, partition)]["dead_lettered"] = letters
-    differences = share.differences
+        counts[_place(*place), "dead_lettered"] = letters
     ignored = 0
-    for source, topic, partition, consumed, *outcomes in conn.execute(
-        "SELECT source, topic, partition, consumed, earned, adjusted, skipped, dead_lettered, ignored, duplicate FROM ledger.positions"
+    outcomes = ("earned", "adjusted", "skipped", "dead_lettered")
+    for *place, consumed, earned, adjusted, skipped, dead, nobodys, duplicate in conn.execute(
+        "SELECT source, topic, partition, consumed, earned, adjusted, skipped, dead_lettered, ignored, duplicate"
+        " FROM ledger.positions"
     ):
-        key = (source, topic, partition)
-        ignored += outcomes[4]
-        told = counts.pop(_place(*key), Counter())
-        expected = [told[outcome] for outcome in ("earned", "adjusted", "skipped", "dead_lettered")]
-        differences.compare("intake", ("earned", "adjusted", "skipped", "dead_lettered"), key, expected, outcomes[:4])
-        differences.compare("intake", ("consumed",), key, [sum(outcomes)], [consumed])
-    for place, told in counts.items():
-        if any(told.values()) and _is_place(place):
-            differences.add("intake", (place,), "the row", "there", "none")
-    row = conn.execute("SELECT coalesce(sum(orders), 0)::bigint FROM ledger.ignored_totals").fetchone()
-    differences.compare("intake", ("ignored",), ("all partitions",), [row[0] if row else 0], [ignored])
+        ignored += nobodys
+        expected = [counts.pop((_place(*place), outcome), 0) for outcome in outcomes]
+        found = [earned, adjusted, skipped, dead]
+        differences.compare("intake", outcomes, place, expected, found)
+        differences.compare("intake", ("consumed",), place, [sum(found) + nobodys + duplicate], [consumed])
+    for (name, outcome), count in counts.items():
+        if count and _is_place(name):
+            differences.add("intake", (name,), outcome, count, "no such partition")
+    (orders,) = _one(conn, "SELECT coalesce(sum(orders), 0)::bigint FROM ledger.ignored_totals")
+    differences.compare("intake", ("ignored",), ("all partitions",), [orders], [ignored])
 
 
 def _place(source: str, topic: str, partition: int) -> str:

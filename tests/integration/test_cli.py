@@ -48,8 +48,8 @@ def book(ledger: Ledger, *raw: bytes) -> None:
 def order(order_id: str = "1", **more: str) -> bytes:
     """Return a placed order of 100 dollars with jane's code."""
     told = {
-        "type": "order.placed", "event_id": f"e-{order_id}", "merchant_id": "acme", "order_id": order_id, "currency": "USD",
-        "occurred_at": "2026-11-22T10:00:00Z", "total": "100.00", "coupon_code": "JANE10", **more,
+        "type": "order.placed", "event_id": f"e-{order_id}", "merchant_id": "acme", "order_id": order_id,
+        "currency": "USD", "occurred_at": "2026-11-22T10:00:00Z", "total": "100.00", "coupon_code": "JANE10", **more,
     }  # fmt: skip
     return repr(told).replace("'", '"').encode()
 
@@ -100,7 +100,7 @@ def test_wrong_options_are_named(run, option, value, named) -> None:
     done = run(*arguments)
 
     assert done.code == 2
-    assert done.err.startswith(f"commission-ledger: {named}: ")
+    assert done.err.startswith(f"commission-ledger: {option}: ")
     assert done.err.count("\n") == 1
 
 
@@ -176,7 +176,7 @@ def test_migrate_makes_an_empty_database_ready(run, server_url) -> None:
 
 
 def test_verify_finds_what_was_changed_and_rebuild_mends_it(run, ledger, database_url) -> None:
-    """`verify` exits 0 on books that are right, 1 on a changed figure with its row and column; `rebuild` brings it back."""
+    """`verify` exits 0 on books that are right, 1 on a changed figure, which it names; `rebuild` brings it back."""
     book(ledger, order())
     Projector(database_url).catch_up()
     assert run("verify", "--json").json["ok"] is True
@@ -265,7 +265,7 @@ def test_every_command_can_be_told_where_the_books_are() -> None:
 
 
 def test_as_a_program_it_keeps_its_streams_apart(run) -> None:
-    """Run as a process, results go to stdout, one line of trouble goes to stderr, and --debug shows where it came from."""
+    """Run as a process, results go to stdout, one line of trouble to stderr, and --debug shows where it came from."""
     run.environment["DATABASE_URL"] = "postgresql://user@127.0.0.1:1/name"
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     plain, debug = (run.start("intake", *more, **streams) for more in ((), ("--debug",)))

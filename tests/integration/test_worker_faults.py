@@ -256,7 +256,7 @@ async def test_sigterm_ends_a_worker_cleanly(database_url, broker, topic, tmp_pa
         first = workers.start()
         await until(lambda: consumed(url), "the first batch being booked")
         first.stop()
-        assert first._server.returncode == 0
+        assert first.returncode == 0
         workers.start()
         await until_consumed(url, 4_000)
         assert workers.errors() == []

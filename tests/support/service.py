@@ -107,7 +107,7 @@ class Process:
     @property
     def pid(self) -> int:
         """The process id of the one that runs."""
-        assert self._process is not None, f"{self.name} was never started"
+        assert self._process is not None, f"{self.name} was not started"
         return self._process.pid
 
     @property
@@ -137,8 +137,12 @@ class Process:
         self._end(signal.SIGKILL)
 
     def stop(self, timeout_s: float = 30) -> int:
-        """Ask it to end and return its exit code. Raises subprocess.TimeoutExpired where it does not end."""
-        return self._end(signal.SIGTERM, timeout_s)
+        """Ask it to end and return its exit code: 0, or 1 where it had ended by itself; 0 where it does not run.
+
+        Raises subprocess.TimeoutExpired where it does not end.
+        """
+        crashed = self._process is not None and not self.alive
+        return self._end(signal.SIGTERM, timeout_s) or int(crashed)
 
     def freeze(self) -> None:
         """Stop it in the middle of whatever it does, without telling anybody."""
@@ -170,6 +174,7 @@ class Process:
         code = self._process.wait(timeout_s)
         assert self._process.stdin is not None
         self._process.stdin.close()
+        self._process = None
         return code
 
 
@@ -212,19 +217,19 @@ class Service:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """Stop everything; each ends with 0, or that is a failure too."""
+        """Stop everything. Raises AssertionError where one does not end with 0, or ended before it was asked to."""
         if kind is not None:
             self._give_up()
             return
-        codes = {process.name: process.stop() for process in self._processes if process.alive}
+        codes = {process.name: process.stop() for process in self._processes}
         if any(codes.values()):
             self._give_up()
         assert not any(codes.values()), f"exit codes: {codes}"
 
     def until_ready(self) -> None:
         """Wait until worker and web say that they are ready."""
-        until(self.worker.is_ready, "a worker that is ready", timeout_s=60)
-        until(self.web.is_ready, "a web process that is ready")
+        until(self.worker.is_ready, "a worker that is ready", timeout_s=90)
+        until(self.web.is_ready, "a web process that is ready", timeout_s=60)
 
     def client(self, key: str | None = None) -> Client:
         """Return the API for the holder of a key, or for nobody."""
