@@ -36,6 +36,8 @@ def build_app(settings: WorkerSettings, intake: OrderIntake, approvals: Approval
         cache="memory://",
         # Faust's own web server has no authentication and listens everywhere.
         web_enabled=False,
+        # Said although it is off: Faust would read our own WEB_PORT, and refuse the 0 that stands for any free port.
+        web_port=6066,
         autodiscover=False,
         stream_wait_empty=False,
         topic_partitions=4,

@@ -1,5 +1,6 @@
 """Verify: an independent fold of the log finds every figure that is not what the log says, and names it."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -226,22 +227,28 @@ def test_an_event_in_another_order_s_stream_is_found(history):
 @pytest.fixture
 def taken(books):
     """Return a database into which messages of one partition were taken: earned, refunded, parked, ignored, twice, refused."""
-    source = Source("cluster", "orders", 3)
-    placed = (
-        b'{"type": "order.placed", "event_id": "e", "merchant_id": "shop", "order_id": "%b", "occurred_at": "2026-02-01T00:00:00Z",'
-        b' "currency": "USD", "total": "10.00", "coupon_code": "%b"}'
+    query = (
+        "SELECT code FROM read.coupons JOIN read.partners USING (merchant_id, partner_id)"
+        " WHERE merchant_id = 'shop' AND standing = 'approved' AND revoked_at IS NULL ORDER BY code"
     )
-    refunded = (
-        b'{"type": "order.refunded", "event_id": "f", "merchant_id": "shop", "order_id": "%b", "occurred_at": "2026-02-02T00:00:00Z",'
-        b' "currency": "USD", "refund_id": "r", "amount": "%b"}'
-    )
+    code = execute(books, query)[0][0]
+    common = {"event_id": "e", "merchant_id": "shop", "occurred_at": "2026-02-01T00:00:00Z", "currency": "USD"}
+
+    def placed(order_id: str, coupon_code: str = code) -> bytes:
+        told = {"type": "order.placed", "order_id": order_id, "total": "10.00", "coupon_code": coupon_code}
+        return json.dumps(common | told).encode()
+
+    def refunded(order_id: str, amount: str) -> bytes:
+        told = {"type": "order.refunded", "order_id": order_id, "refund_id": "r", "amount": amount}
+        return json.dumps(common | told).encode()
+
     raws = [
-        placed % (b"m1", b"CODE-p0"), placed % (b"m1", b"CODE-p0"), refunded % (b"m1", b"1.00"), placed % (b"m2", b"NOBODY"),
-        refunded % (b"m3", b"99.00"), refunded % (b"m4", b"1.00"), b"garbage", placed % (b"m3", b"CODE-p0"),
+        placed("m1"), placed("m1"), refunded("m1", "1.00"), placed("m2", "NOBODY"), refunded("m3", "99.00"),
+        refunded("m4", "1.00"), b"garbage", placed("m3"),
     ]  # fmt: skip
     with ledger(books) as opened:
         messages = [Message(position, raw) for position, raw in enumerate(raws)]
-        counts = Intake(opened).take(source, messages, NOW, after=None).counts
+        counts = Intake(opened).take(Source("cluster", "orders", 3), messages, NOW, after=None).counts
     assert counts["ignored"] == counts["duplicate"] == 1
     Projector(books).catch_up()
     assert verify(books).differences == []

@@ -107,10 +107,10 @@ def _partner(rng: random.Random, merchant_id: str, partner_id: str) -> Iterator[
             [PartnerDetailsChanged(**common, email_hash="-", fields=("name",))],
         ][rng.randrange(4)]
     yield from following(Stream.partner(merchant_id, partner_id), 0, events)
-    common = _common(merchant_id, START) | {"partner_id": partner_id, "code": f"CODE-{partner_id}"}
+    common = _common(merchant_id, START) | {"partner_id": partner_id, "code": f"CODE-{partner_id.upper()}"}
     revoked = [CouponRevoked(**common), CouponAssigned(**common)]
     codes = [CouponAssigned(**common), *revoked[: rng.randrange(3)]]
-    yield from following(Stream.coupon(merchant_id, f"CODE-{partner_id}"), 0, codes)
+    yield from following(Stream.coupon(merchant_id, f"CODE-{partner_id.upper()}"), 0, codes)
 
 
 def _order(rng: random.Random, merchant_id: str, order_id: str, partners: int) -> Iterator[Recorded]:
@@ -124,14 +124,14 @@ def _order(rng: random.Random, merchant_id: str, order_id: str, partners: int) -
             events.append(event)
 
     facts = [_fact(rng, taken, number) for number in range(rng.choice((0, 0, 0, 1, 2, 4)))]
-    while facts and rng.random() < 0.3:  # noqa: PLR2004 - some come before their order
+    while facts and rng.random() < 0.3:
         _take(order, facts.pop(), add)
-    if rng.random() < 0.95 or not events:  # noqa: PLR2004 - some orders never come
+    if rng.random() < 0.95 or not events:
         add([taken])
         unparked = take_parked(fold(events))
         add(unparked)
         for _ in range(rng.choice((0, 0, 1, 2, 3, 6))):
-            if facts and rng.random() < 0.4:  # noqa: PLR2004
+            if facts and rng.random() < 0.4:
                 _take(order, facts.pop(), add)
             elif LEGAL_MOVES[order.state]:
                 name = rng.choice(LEGAL_MOVES[order.state])
@@ -153,7 +153,7 @@ def _taken(rng: random.Random, merchant_id: str, order_id: str, partners: int) -
     at = START + timedelta(days=rng.randrange(40), hours=rng.randrange(24), seconds=rng.randrange(3))
     total, partner_id = rng.choice((0, 1, 999, 10_000, 10**15)), f"p{rng.randrange(partners)}"
     common = _common(merchant_id, at) | {
-        "order_id": order_id, "occurred_on": at.date(), "partner_id": partner_id, "coupon_code": f"CODE-{partner_id}",
+        "order_id": order_id, "occurred_on": at.date(), "partner_id": partner_id, "coupon_code": f"CODE-{partner_id.upper()}",
         "currency": rng.choice(CURRENCIES), "total_minor": total,
         "customer_id": rng.choice((None, "anna", "bob/1", 'çelik "x" \\', "7")),
     }  # fmt: skip

@@ -13,17 +13,9 @@ from schemas.errors import RejectedError
 from schemas.json_text import decode, step
 from schemas.money import exponent, to_decimal_string
 from schemas.order_events import OrderPlaced, OrderRefunded, parse, parse_object
-from tests.support.bad_messages import (
-    BAD_MESSAGES,
-    CLOUD_EVENT,
-    GOOD_MESSAGES,
-    BadMessage,
-    GoodMessage,
-    cancelled,
-    encoded,
-    placed,
-    refunded,
-)
+from tests.support.bad_messages import BAD_MESSAGES
+from tests.support.good_messages import GOOD_MESSAGES
+from tests.support.messages import CLOUD_EVENT, BadMessage, GoodMessage, cancelled, encoded, placed, refunded
 
 _BY_NAME = pytest.mark.parametrize("message", BAD_MESSAGES, ids=lambda message: message.name)
 

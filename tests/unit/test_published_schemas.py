@@ -10,7 +10,9 @@ from schemas import published
 from schemas.errors import RejectedError
 from schemas.order_events import parse_object
 from schemas.order_messages import VALIDATORS
-from tests.support.bad_messages import BAD_MESSAGES, CLOUD_EVENT, GOOD_MESSAGES, BadMessage, GoodMessage
+from tests.support.bad_messages import BAD_MESSAGES
+from tests.support.good_messages import GOOD_MESSAGES
+from tests.support.messages import CLOUD_EVENT, BadMessage, GoodMessage
 
 # What a schema cannot say: bytes and text before they are JSON, ISO 4217 and its exponents, the calendar, white space.
 _BEYOND_A_SCHEMA = {

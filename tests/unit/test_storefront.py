@@ -14,7 +14,8 @@ import pytest
 from schemas.errors import RejectedError
 from schemas.order_events import parse
 from tests.support import cdnow
-from tests.support.bad_messages import BAD_MESSAGES, GOOD_MESSAGES
+from tests.support.bad_messages import BAD_MESSAGES
+from tests.support.good_messages import GOOD_MESSAGES
 from tests.support.oracle import OUTCOMES, Books, Oracle
 from tests.support.oracle_reading import Placed, Refusal, UntaughtError, read
 from tests.support.storefront import History, Outgoing, Storefront, lay_out, read_history, sample_program
