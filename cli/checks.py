@@ -9,7 +9,7 @@ from cli.output import print_json, progress, say
 from projections.verify import Verified
 from projections.verify import verify as compare
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
 
 
 @app.command()

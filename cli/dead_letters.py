@@ -30,7 +30,7 @@ OneId = Annotated[str, typer.Argument(metavar="ID", show_default=False)]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", show_default=False)]
 Every = Annotated[bool, typer.Option("--all", help="All that are open (with --merchant, --code: all of those).")]
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
 
 
 @app.callback()

@@ -39,7 +39,7 @@ Errors = Annotated[
     typer.Option("--errors", dir_okay=False, help="Where refused rows are told; left out: beside FILE."),
 ]
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
 
 
 @app.callback()

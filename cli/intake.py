@@ -11,7 +11,7 @@ from cli.pools import ask
 from projections.read import Reads
 from projections.rows import Partition
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
 
 
 @app.command()

@@ -3,30 +3,38 @@
 import sys
 import traceback
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from cli.failures import explain
 from cli.output import complain
 
+
+class _Place(NamedTuple):
+    """Where a command is, and what the list of commands says of it."""
+
+    module: str
+    line: str
+
+
 # Loaded when they are called for: the worker's libraries alone take longer to import than most commands to run.
-_COMMANDS = {
-    "up": "cli.up",
-    "migrate": "cli.migrations",
-    "worker": "cli.serve_worker",
-    "projector": "cli.serve_projector",
-    "web": "cli.serve_web",
-    "merchant": "cli.merchants",
-    "import": "cli.imports",
-    "dead-letters": "cli.dead_letters",
-    "rebuild": "cli.rebuilds",
-    "verify": "cli.checks",
-    "intake": "cli.intake",
+COMMANDS = {
+    "up": _Place("cli.up", "Start everything on this machine, with a demo merchant."),
+    "migrate": _Place("cli.migrations", "Bring the database's schema up to date."),
+    "worker": _Place("cli.serve_worker", "Book the orders of the Kafka topic."),
+    "projector": _Place("cli.serve_projector", "Keep the read models at the head of the log."),
+    "web": _Place("cli.serve_web", "Serve the API at WEB_HOST:WEB_PORT."),
+    "merchant": _Place("cli.merchants", "Merchants, and the API keys to their books."),
+    "import": _Place("cli.imports", "Files of orders or partners; safe to repeat."),
+    "dead-letters": _Place("cli.dead_letters", "Messages that were refused for good, with the reason."),
+    "rebuild": _Place("cli.rebuilds", "Build read models anew from the log."),
+    "verify": _Place("cli.checks", "Compare every read model with the log."),
+    "intake": _Place("cli.intake", "Show what became of every message."),
 }
 # Not for people: what `up` runs beside the others.
-_HIDDEN = {"storefront": "cli.storefront"}
+_HIDDEN = {"storefront": _Place("cli.storefront", "")}
 
 
 class Commands(TyperGroup):
@@ -35,17 +43,32 @@ class Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names in the order in which a new user needs them."""
         del ctx
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command of this name, None for no name of ours."""
         del ctx
-        module = (_COMMANDS | _HIDDEN).get(cmd_name)
-        if module is None:
+        place = (COMMANDS | _HIDDEN).get(cmd_name)
+        if place is None:
             return None
-        command = typer.main.get_command(import_module(module).app)
+        command = typer.main.get_command(import_module(place.module).app)
         command.name = cmd_name
         return command
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, without loading every command for its line in the list."""
+        listing = _Listing(name=self.name, params=self.params, help=self.help, rich_markup_mode=self.rich_markup_mode)
+        listing.format_help(ctx, formatter)
+
+
+class _Listing(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        del ctx
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name].line)
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)

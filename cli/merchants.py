@@ -17,7 +17,7 @@ from web.keys import create_key
 
 CAUSE = "cli/merchant-create"
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
 
 
 class NewMerchant(BaseModel):

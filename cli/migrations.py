@@ -6,7 +6,7 @@ from cli.connection import books, bring_up_to_date
 from cli.options import Data, Json
 from cli.output import print_json, say
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from cli.output import print_json, progress, say
 from projections.rebuild import rebuild as build_anew
 from projections.schema import MODELS
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
 
 _NAMES = tuple(model.name for model in MODELS)
 

@@ -27,7 +27,7 @@ _POOL_SIZE_MAX = 8
 # Requests that are under way when we are asked to stop get this long.
 _SHUTDOWN_S = 10.0
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from schemas.settings import Settings
 
 _COLLECT_AFTER_OBJECTS = 200_000
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
 
 
 @app.command()

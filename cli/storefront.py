@@ -31,7 +31,7 @@ _HISTORY_LATER = timedelta(days=12)
 _LATER = timedelta(minutes=2)
 _RETRY_S = 1.0
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
 
 
 @app.command()

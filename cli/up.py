@@ -1,6 +1,9 @@
 """`up`: everything on this machine, with one command."""
 
+import os
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +20,9 @@ from cli.options import DEFAULT_DATA, Json
 from cli.output import complain, print_json, say, spinner
 from cli.stopping import stop_signals
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
 
+_NAME = "commission-ledger"
 _ORDER = (
     '{"type":"order.placed","event_id":"try-1","merchant_id":"demo","order_id":"try-1","occurred_at":"2026-11-22T10:00:00Z",'
     '"currency":"USD","total":"100.00","coupon_code":"JANE10"}'
@@ -100,9 +104,17 @@ def _show(addresses: Addresses, demo: Demo | None, *, as_json: bool) -> None:
         _show_demo(addresses, demo)
     say("A merchant of your own:")
     options = f"--data {data} --slug acme --name Acme --currency USD --email you@example.com"
-    say(f"  commission-ledger merchant create {options}")
+    say(f"  {_program()} merchant create {options}")
     say("")
     say("Ctrl-C stops everything.")
+
+
+def _program() -> str:
+    """Return how to call us from here: by name where a shell finds it, else by the path that we were called by."""
+    called, known = Path(sys.argv[0]), shutil.which(_NAME)
+    if called.name != _NAME or (known is not None and called.resolve() == Path(known).resolve()):
+        return _NAME
+    return shlex.quote(os.path.relpath(called) if called.is_relative_to(Path.cwd()) else str(called))
 
 
 def _show_demo(addresses: Addresses, demo: Demo) -> None:

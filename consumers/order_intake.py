@@ -61,6 +61,7 @@ class OrderIntake(Service):
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._partitions: dict[TopicPartition, Partition] = {}
         self._hinted: dict[TopicPartition, int] = {}
+        self._commit: asyncio.Task[None] | None = None
         self._cut: set[TopicPartition] = set()
         self._changed = asyncio.Event()
         self._main: asyncio.Task[None] | None = None
@@ -127,8 +128,12 @@ class OrderIntake(Service):
             hints.cancel()
             await self._close_partitions(self._settings.stop_timeout_s / 2)
             await self._hint(consumer)
+            if self._commit is not None:
+                self._commit.cancel()
             await _stop_quietly(consumer)
             self._assigned = frozenset()
+            self._partitions.clear()
+            self._hinted.clear()
 
     def _new_consumer(self) -> AIOKafkaConsumer:
         settings = self._settings
@@ -292,8 +297,8 @@ class OrderIntake(Service):
     ) -> None:
         first = records[0].offset
         if first < partition.expected:
-            # Only aiokafka's own reset to the beginning goes back: our position is beyond the end of the log. (Asking for
-            # the end would not do: a broker that is not quite Kafka answers with the beginning of its last batch.)
+            # Only aiokafka's own reset to the beginning goes back: our position is beyond the end of the log. (To ask
+            # for the end would not do: a broker that is not quite Kafka tells the beginning of its last batch.)
             _log.error("the log was cut off before our position", partition=_name(tp), expected=partition.expected)
             await partition.close(self._settings.stop_timeout_s / 2)
             self._cut.add(tp)
@@ -318,12 +323,20 @@ class OrderIntake(Service):
         """Commit our positions to Kafka, for those who watch lag there. Nothing depends on it: failing is no news."""
         offsets = {tp: p.tracked + 1 for tp, p in self._partitions.items() if p.tracked is not None}
         changed = {tp: offset for tp, offset in offsets.items() if self._hinted.get(tp) != offset}
-        if changed:
-            try:
-                await asyncio.wait_for(consumer.commit(changed), _HINT_INTERVAL_S)
-                self._hinted.update(changed)
-            except (KafkaError, OSError, TimeoutError, ValueError) as error:
-                _log.debug("the offsets were not committed to Kafka", reason=repr(error))
+        if changed and self._commit is None:
+            self._commit = asyncio.create_task(self._commit_offsets(consumer, changed))
+        if self._commit is not None:
+            # Not cancelled when it takes longer: what aiokafka began would end later, with nobody to take its error.
+            await asyncio.wait({self._commit}, timeout=_HINT_INTERVAL_S)
+
+    async def _commit_offsets(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
+        try:
+            await consumer.commit(offsets)
+            self._hinted.update(offsets)
+        except (KafkaError, OSError, ValueError) as error:
+            _log.debug("the offsets were not committed to Kafka", reason=repr(error))
+        finally:
+            self._commit = None
 
 
 class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]

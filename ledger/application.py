@@ -15,6 +15,8 @@ from ledger.events import Event, Recorded
 from ledger.requests import Request, answer_request
 from ledger.store import AfterInsert, Beside, EventMapper, LedgerRecorder, translated
 
+_RECONNECT_S = 2.0
+
 
 class Ledger(Application[str]):
     """Appends events and reads streams; thread-safe. Decisions are made elsewhere and handed over as events.
@@ -29,9 +31,13 @@ class Ledger(Application[str]):
         self._conninfo = conninfo_to_dict(database_url)
         super().__init__(_environment(self._conninfo, pool_size))
         # What the library has no variable for (sslmode, options, ...) goes to the driver as the operator wrote it.
-        kwargs = self.recorder.datastore.pool.kwargs
+        pool = self.recorder.datastore.pool
+        kwargs = pool.kwargs
         assert isinstance(kwargs, dict)  # noqa: S101 - the library makes it one
         kwargs.update(self._conninfo)
+        # The pool's pauses between attempts double until this is over, five minutes by default: too long to sit out
+        # once the database is back. Whoever asks next begins anew.
+        pool.reconnect_timeout = _RECONNECT_S
 
     def construct_mapper(self) -> Mapper[str]:
         """Return the mapper that stores our structs; called by the library."""
@@ -99,8 +105,9 @@ class Ledger(Application[str]):
 
     def head(self) -> int:
         """Return the position of the newest event, 0 for an empty log."""
-        with translated():
-            return self.recorder.max_notification_id() or 0
+        with self.connection() as conn:
+            row = conn.execute("SELECT max(notification_id) AS head FROM ledger.events").fetchone()
+        return (row and row["head"]) or 0
 
 
 def following(stream: str, version: int, events: Sequence[Event]) -> list[Recorded]:

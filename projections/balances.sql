@@ -18,7 +18,7 @@ CREATE TABLE balances (
     )
 ) WITH (fillfactor = 50);
 
--- apply: post (on OrderFact) --
+-- apply sums: post (on OrderFact) --
 -- Debit and credit of every sum that has a rule; one without moves no money.
 INSERT INTO balances AS balance (
     pending_minor, approved_minor, held_minor, in_payout_minor, paid_minor, clawed_back_minor, expense_minor,

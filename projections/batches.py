@@ -1,26 +1,27 @@
 """Applies a batch of the log to the read models, in SQL, inside the caller's transaction."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from psycopg import Connection, sql
 
 from projections import statements
 from projections.schema import ReadModel
-
-
-def open_workspace(conn: Connection, *, batch: bool) -> None:
-    """Create the temporary tables that applying needs, once a session; with `batch` also the one for the facts."""
-    conn.execute(statements.section("facts", "workspace"))
-    if batch:
-        conn.execute(statements.section("facts", "batch"))
+from projections.statements import Kind
 
 
 def decoding(after: int, upto: int) -> sql.Composed:
     """Return the query for the facts of the events in (after, upto]."""
-    return sql.SQL(statements.section("facts", "decode")).format(after=sql.Literal(after), upto=sql.Literal(upto))  # type: ignore[arg-type]
+    return sql.SQL(statements.section("facts", "decode")).format(after=sql.Literal(after), upto=sql.Literal(upto))
 
 
-def decode(conn: Connection, after: int, upto: int) -> dict[str, int]:
+def open_workspace(conn: Connection[Any]) -> None:
+    """Create the temporary tables of a session that applies batches one after the other."""
+    for name in ("sums", "moves", "batch"):
+        conn.execute(statements.section("facts", name).encode())
+
+
+def decode(conn: Connection[Any], after: int, upto: int) -> dict[str, int]:
     """Put the facts of the events in (after, upto] into the session's batch; returns how many there are of each topic."""
     query = sql.SQL(
         "WITH taken AS (INSERT INTO facts {} RETURNING topic) SELECT topic, count(*) FROM taken GROUP BY topic"
@@ -28,9 +29,11 @@ def decode(conn: Connection, after: int, upto: int) -> dict[str, int]:
     return dict(conn.execute(query).fetchall())
 
 
-def apply(conn: Connection, models: Sequence[ReadModel], topics: Collection[str]) -> None:
+def apply(
+    conn: Connection[Any], models: Sequence[ReadModel], topics: Collection[str], kinds: Collection[Kind] = tuple(Kind)
+) -> None:
     """Apply the facts to the models. Statements that are about none of the batch's topics are left out: that costs no plan."""
     for name in ("facts", *(model.name for model in models)):
         for statement in statements.applying(name):
-            if statement.topics is None or not statement.topics.isdisjoint(topics):
-                conn.execute(statement.sql)  # type: ignore[call-overload]
+            if statement.kind in kinds and (statement.topics is None or not statement.topics.isdisjoint(topics)):
+                conn.execute(statement.sql.encode())

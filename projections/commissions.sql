@@ -40,7 +40,7 @@ WHERE payout_id IS NOT NULL;
 CREATE INDEX commissions_by_state ON commissions (hashtextextended(merchant_id || '/' || state || '/' || currency, 0), place);
 CREATE INDEX commissions_due ON commissions (due_at) WHERE state = 'pending' AND due_at IS NOT NULL;
 
--- apply: moves (on CommissionMoved ParkedRefundRejected) --
+-- apply early: moves (on CommissionMoved ParkedRefundRejected) --
 -- What the batch does to each order after its first event: sums, and what the last change of state says.
 INSERT INTO moves (
     amount_minor, clawed_back_minor, revenue_minor, last_position, version, approved_at, paid_at, merchant_id, order_id,
@@ -72,7 +72,7 @@ LEFT JOIN facts AS change ON change.position = moved.changed AND change.from_sta
 LEFT JOIN facts AS approval ON approval.position = moved.approved AND approval.to_state = 'approved'
 LEFT JOIN facts AS payment ON payment.position = moved.paid AND payment.to_state = 'paid'
 
--- apply: open (on OrderTaken) --
+-- apply early: open (on OrderTaken) --
 -- New orders, with what the same batch did to them already. An order that is there twice is an error: the key says so.
 INSERT INTO commissions (
     place, last_position, version, total_minor, remaining_minor, amount_minor, clawed_back_minor,

@@ -16,7 +16,7 @@ CREATE TABLE conversions (
 -- indexes --
 CREATE INDEX conversions_by_partner ON conversions (merchant_id, partner_id, currency, day);
 
--- apply: count (on OrderFact) --
+-- apply sums: count (on OrderFact) --
 INSERT INTO conversions AS conversions (
     conversions, skipped, reversed, rejected, day, merchant_id, partner_id, currency
 )

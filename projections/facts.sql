@@ -1,6 +1,5 @@
 -- table --
 -- What the log says, typed: the JSON of a batch of events is taken apart once, here, and every read model applies the result.
--- Only the rebuild keeps facts in a table of the schema; the projector has them in a temporary one (`workspace`).
 CREATE TYPE fact AS (
     total_minor bigint,
     amount_minor bigint,
@@ -37,8 +36,8 @@ CREATE TABLE tracking (
 ) WITH (fillfactor = 50);
 CREATE VIEW tracked AS SELECT coalesce(min(position), 0) AS position FROM tracking;
 
--- workspace --
--- Tables of the session that applies: the facts of a batch, and the two sums that several read models share.
+-- sums --
+-- What several read models share of a batch. A rebuild keeps the sums of all its steps, and applies them once.
 CREATE TEMPORARY TABLE IF NOT EXISTS sums (
     orders bigint NOT NULL,
     amount_minor bigint NOT NULL,
@@ -52,6 +51,8 @@ CREATE TEMPORARY TABLE IF NOT EXISTS sums (
     from_state text COLLATE "C" NOT NULL,
     to_state text COLLATE "C" NOT NULL
 ) ON COMMIT DELETE ROWS;
+
+-- moves --
 CREATE TEMPORARY TABLE IF NOT EXISTS moves (
     amount_minor bigint NOT NULL,
     clawed_back_minor bigint NOT NULL,
@@ -68,7 +69,7 @@ CREATE TEMPORARY TABLE IF NOT EXISTS moves (
 ) ON COMMIT DELETE ROWS;
 
 -- batch --
--- The projector's facts; the rebuild makes a table of this name for each chunk instead.
+-- The facts of the projector's batch; a rebuild makes a table of this name of each of its steps instead.
 CREATE TEMPORARY TABLE IF NOT EXISTS facts (
     position bigint NOT NULL,
     version bigint NOT NULL,
@@ -128,7 +129,7 @@ FROM (
     OFFSET 0
 ) AS decoded
 
--- apply: sums (on OrderFact) --
+-- apply early: sums (on OrderFact) --
 -- What happened per partner, currency, day and kind of event: balances, revenue and conversions need no more than this.
 INSERT INTO sums (
     orders, amount_minor, revenue_minor, total_minor, occurred_on, merchant_id, partner_id, currency, topic, from_state, to_state

@@ -7,30 +7,35 @@ STATES = ("pending", "approved", "held", "in_payout", "paid", "rejected", "rever
 
 FILTERS = ("customer_id", "payout_id", "partner_id", "state", "currency")
 
-# What finds a list in its index: the same expressions as there (`commissions.sql`).
-_WHOLE: LiteralString = "hashtextextended(merchant_id, 0) = hashtextextended(%(merchant_id)s::text, 0)"
+# What finds a list in its index: the same expressions as there (`commissions.sql`). Other texts may have the same hash, so the texts
+# are asked for as well, in a way that the planner does not take for one more filter: it would expect far fewer rows than there
+# are, and rather sort them all than take the first of them in order.
+_WHOLE: LiteralString = """hashtextextended(merchant_id, 0) = hashtextextended(%(merchant_id)s::text, 0)
+    AND CASE WHEN merchant_id = %(merchant_id)s THEN true ELSE false END"""
 _NARROW: dict[str, LiteralString] = {
-    "customer_id": (
-        "hashtextextended(merchant_id || '/' || customer_id, 0)"
-        " = hashtextextended(%(merchant_id)s::text || '/' || %(customer_id)s::text, 0)"
-    ),
-    "payout_id": (
-        "hashtextextended(merchant_id || '/' || payout_id, 0)"
-        " = hashtextextended(%(merchant_id)s::text || '/' || %(payout_id)s::text, 0)"
-    ),
-    "partner_id": (
-        "hashtextextended(merchant_id || '/' || partner_id, 0)"
-        " = hashtextextended(%(merchant_id)s::text || '/' || %(partner_id)s::text, 0)"
-    ),
+    "customer_id": """customer_id IS NOT NULL
+    AND hashtextextended(merchant_id || '/' || customer_id, 0)
+        = hashtextextended(%(merchant_id)s::text || '/' || %(customer_id)s::text, 0)
+    AND CASE WHEN merchant_id = %(merchant_id)s AND customer_id = %(customer_id)s THEN true ELSE false END""",
+    "payout_id": """payout_id IS NOT NULL
+    AND hashtextextended(merchant_id || '/' || payout_id, 0)
+        = hashtextextended(%(merchant_id)s::text || '/' || %(payout_id)s::text, 0)
+    AND CASE WHEN merchant_id = %(merchant_id)s AND payout_id = %(payout_id)s THEN true ELSE false END""",
+    "partner_id": """hashtextextended(merchant_id || '/' || partner_id, 0)
+        = hashtextextended(%(merchant_id)s::text || '/' || %(partner_id)s::text, 0)
+    AND CASE WHEN merchant_id = %(merchant_id)s AND partner_id = %(partner_id)s THEN true ELSE false END""",
 }
-_CONDITIONS: dict[str, LiteralString] = {
+_IN_STATE: LiteralString = """hashtextextended(merchant_id || '/' || state || '/' || currency, 0)
+        = hashtextextended(%(merchant_id)s::text || '/' || states.one || '/' || currencies.one, 0)
+    AND CASE WHEN merchant_id = %(merchant_id)s AND state = states.one AND currency = currencies.one THEN true ELSE false END"""
+_BESIDE: dict[str, LiteralString] = {
     "customer_id": " AND customer_id = %(customer_id)s",
     "payout_id": " AND payout_id = %(payout_id)s",
     "partner_id": " AND partner_id = %(partner_id)s",
     "state": " AND state = %(state)s",
     "currency": " AND currency = %(currency)s",
 }
-_MINE: LiteralString = " AND merchant_id = %(merchant_id)s AND place >= %(first)s AND place < %(last)s"
+_BETWEEN: LiteralString = " AND place >= %(first)s AND place < %(last)s"
 _NEWEST: LiteralString = " ORDER BY place DESC LIMIT %(rows)s"
 
 _ONE_STATE: LiteralString = "states (one) AS (SELECT %(state)s::text)"
@@ -45,12 +50,6 @@ _EACH_CURRENCY: LiteralString = """currencies (one) AS (
     )
     FROM currencies WHERE currencies.one IS NOT NULL
 )"""
-_IN_STATE: LiteralString = (
-    " SELECT found.* FROM states, currencies, LATERAL (SELECT * FROM read.commissions WHERE"
-    " hashtextextended(merchant_id || '/' || state || '/' || currency, 0)"
-    " = hashtextextended(%(merchant_id)s::text || '/' || states.one || '/' || currencies.one, 0)"
-    " AND state = states.one AND currency = currencies.one"
-)
 
 
 def commissions(given: Collection[str]) -> LiteralString:
@@ -58,14 +57,16 @@ def commissions(given: Collection[str]) -> LiteralString:
 
     Its parameters are theirs and `merchant_id`, `first` and `last` (places), `rows`, `states` (all of them).
     """
+    whole: LiteralString = "SELECT * FROM read.commissions WHERE "
     narrow = next((name for name in _NARROW if name in given), None)
     if narrow is None and ("state" in given or "currency" in given):
         # A state has its rows in order per currency, a currency per state: the newest of each, then the newest of these.
         states = _ONE_STATE if "state" in given else _EACH_STATE
         currencies = _ONE_CURRENCY if "currency" in given else _EACH_CURRENCY
-        return "WITH RECURSIVE " + states + ", " + currencies + _IN_STATE + _MINE + _NEWEST + ") AS found" + _NEWEST
-    query = "SELECT * FROM read.commissions WHERE " + (_NARROW[narrow] if narrow else _WHOLE) + _MINE
+        each = whole + _IN_STATE + _BETWEEN + _NEWEST
+        return f"WITH RECURSIVE {states}, {currencies} SELECT found.* FROM states, currencies, LATERAL ({each}) AS found{_NEWEST}"
+    query = whole + (_NARROW[narrow] if narrow else _WHOLE) + _BETWEEN
     for name in FILTERS:
-        if name in given:
-            query += _CONDITIONS[name]
+        if name in given and name != narrow:
+            query += _BESIDE[name]
     return query + _NEWEST

@@ -1,8 +1,17 @@
-"""Builds read models anew beside the live ones, in big steps, and swaps them in one transaction."""
+"""Builds read models anew beside the live ones, in big steps, and swaps them in one transaction.
 
+Two sessions share the work: each takes every other step of the log apart and adds what only adds; what builds on earlier steps
+waits for its turn. Sums are kept until the end and applied once, and so are indexes and all that is cheaper done once.
+"""
+
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
+from itertools import pairwise
+from queue import SimpleQueue
+from threading import Condition
 from typing import Any, NamedTuple
 
 import psycopg
@@ -12,14 +21,16 @@ from psycopg import Connection, sql
 
 from projections import batches, schema, statements
 from projections.schema import LIVE, LOCK_APPLY, LOCK_REBUILD, LOCK_SWAP, MODELS, ReadModel
+from projections.statements import Kind
 from schemas.errors import RetryableError
 
 NEXT = "read_next"
 OLD = "read_old"
-COMMISSIONS = "commissions"
 
-# Measured: smaller steps pay more often for the rows that several of them touch, larger ones gain nothing and take disk and memory.
-CHUNK_EVENTS = 250_000
+# Measured: smaller steps pay more often for what each costs, larger ones gain nothing and leave one session without work.
+CHUNK_EVENTS = 100_000
+
+_SESSIONS = 2
 
 Progress = Callable[[int, int], None]
 """Called with the events done and the events in all."""
@@ -43,50 +54,70 @@ def rebuild(
 ) -> Rebuilt:
     """Build the named read models (all for None) from the log, and put them in the place of the live ones.
 
-    Readers and the projector go on meanwhile. A crash at any moment leaves the live ones as they are, and what it left behind is
+    Readers and the projector go on meanwhile. A crash at any moment leaves the live ones as they are; what it left behind is
     dropped by the next rebuild. Raises ValueError for a name that is none, RetryableError while another rebuild runs, psycopg.Error.
     """
     models = schema.named(names)
     with ExitStack() as stack:
-        conn = stack.enter_context(_session(database_url))
-        ahead = stack.enter_context(_session(database_url))
-        schema.ensure(conn)
-        row = conn.execute("SELECT pg_try_advisory_lock(%s)", (LOCK_REBUILD,)).fetchone()
+        sessions = [stack.enter_context(_session(database_url)) for _ in range(_SESSIONS)]
+        schema.ensure(sessions[0])
+        row = sessions[0].execute("SELECT pg_try_advisory_lock(%s)", (LOCK_REBUILD,)).fetchone()
         if row is None or not row[0]:
             raise RetryableError("another rebuild is running")
-        building = _Building(conn, ahead, models, chunk_events, progress or (lambda _done, _total: None))
+        building = _Building(sessions, models, chunk_events, progress or (lambda _done, _total: None))
         building.begin()
         building.load()
         building.complete()
-        building.index()
         # What came in meanwhile, so that little is left for the moment when the projector has to wait.
         building.load()
         position = building.swap()
     return Rebuilt(tuple(model.name for model in models), position)
 
 
+class _Turns:
+    """Lets steps that are worked on at the same time end in their order."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._ended = 0
+        self._failed = False
+
+    def wait_for(self, number: int) -> None:
+        """Return when all steps before `number` have ended. Raises RuntimeError when one of them failed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._failed or self._ended >= number)
+            if self._failed:
+                raise RuntimeError("another step of the rebuild failed")
+
+    def end(self, number: int) -> None:
+        """Tell that the step has ended."""
+        with self._changed:
+            self._ended = number + 1
+            self._changed.notify_all()
+
+    def fail(self) -> None:
+        """Tell that a step failed: nobody needs to wait any more."""
+        with self._changed:
+            self._failed = True
+            self._changed.notify_all()
+
+
 class _Building:
-    """A rebuild on its way: one connection applies a chunk while the other takes the next one apart."""
+    """A rebuild on its way."""
 
     def __init__(
-        self,
-        conn: Connection[Any],
-        ahead: Connection[Any],
-        models: tuple[ReadModel, ...],
-        chunk: int,
-        progress: Progress,
+        self, sessions: list[Connection[Any]], models: tuple[ReadModel, ...], chunk_events: int, progress: Progress
     ) -> None:
-        self._conn = conn
-        self._ahead = ahead
+        self._sessions = sessions
+        self._conn = sessions[0]
         self._models = models
-        self._chunk = chunk
+        self._chunk_events = chunk_events
         self._progress = progress
         self._whole = len(models) == len(MODELS)
         self._position = 0
         # Customers can be told from commissions at once, where those are new too.
-        self._later = [
-            m for m in models if statements.section(m.name, "whole") and COMMISSIONS in [n.name for n in models]
-        ]
+        self._later = [model for model in models if self._whole and statements.section(model.name, "whole")]
+        self._kinds = {Kind.EARLY, Kind.IN_ORDER}
 
     def begin(self) -> None:
         """Drop what a crashed rebuild left behind, and create empty tables."""
@@ -94,93 +125,122 @@ class _Building:
             self._conn.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(leftover)))
         with self._conn.transaction():
             schema.create(self._conn, NEXT, self._models)
+            self._conn.execute(statements.section("facts", "sums").encode())
+            self._conn.execute(sql.SQL("CREATE UNLOGGED TABLE {} (LIKE sums)").format(sql.Identifier(NEXT, "sums")))
+            self._conn.execute("DROP TABLE pg_temp.sums")
         # Customers look up orders: in the new table where there is one, else in the live one, which has come as far.
-        path = [NEXT] if self._whole else [NEXT, LIVE]
-        for conn in (self._conn, self._ahead):
-            conn.execute(sql.SQL("SET search_path TO {}").format(sql.SQL(", ").join(map(sql.Identifier, path))))
-        batches.open_workspace(self._conn, batch=False)
+        path = sql.SQL(", ").join(map(sql.Identifier, [NEXT] if self._whole else [NEXT, LIVE]))
+        for conn in self._sessions:
+            conn.execute(sql.SQL("SET search_path TO {}").format(path))
+            conn.execute(statements.section("facts", "moves").encode())
 
     def load(self) -> None:
         """Apply the log up to where it is now. Models that join others which stay go no further than those."""
         total = self._target()
-        bounds = [*range(self._position, total, self._chunk), total]
-        with ThreadPoolExecutor(1) as executor:
-            chunks = list(zip(bounds, bounds[1:], strict=False))
-            waiting = executor.submit(self._take_apart, self._ahead, *chunks[0]) if chunks else None
-            for number, (_, upto) in enumerate(chunks, 1):
-                table = waiting.result() if waiting else ""
-                waiting = (
-                    executor.submit(self._take_apart, self._ahead, *chunks[number]) if number < len(chunks) else None
-                )
-                with self._conn.transaction():
-                    self._apply(table, upto)
-                self._progress(upto, total)
+        steps = list(pairwise([*range(self._position, total, self._chunk_events), total]))
+        turns = _Turns()
+
+        def work(session: int) -> None:
+            for number in range(session, len(steps), _SESSIONS):
+                try:
+                    with self._sessions[session].transaction():
+                        self._apply(self._sessions[session], *steps[number], partial(turns.wait_for, number))
+                except BaseException:
+                    turns.fail()
+                    raise
+                turns.end(number)
+                self._progress(steps[number][1], total)
+
+        with ThreadPoolExecutor(_SESSIONS) as executor:
+            ended = [executor.submit(work, session) for session in range(_SESSIONS)]
+        failures = [error for future in ended if (error := future.exception()) is not None]
+        if failures:
+            # The first cause, not the one that only heard of it.
+            raise next((error for error in failures if not isinstance(error, RuntimeError)), failures[0])
+        self._position = total
 
     def complete(self) -> None:
-        """Fill the models that are told from others at once; from here on they take part in every step."""
-        for model in self._later:
-            self._conn.execute(statements.section(model.name, "whole"))
-        self._later = []
-
-    def index(self) -> None:
-        """Build the secondary indexes, which costs far less once than row by row, and let the planner know the tables."""
+        """Do what costs far less once: sums, secondary indexes, models that are told from others; two at a time."""
+        tasks = [[statements.section(model.name, "whole"), *statements.indexes(model.name)] for model in self._later]
         for model in self._models:
-            with self._conn.transaction():
-                schema.index(self._conn, NEXT, model)
-                for table in model.tables:
-                    self._conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
+            if model in self._later:
+                continue
+            summed = [statement.sql for statement in statements.applying(model.name) if statement.kind is Kind.SUMS]
+            indexes = statements.indexes(model.name)
+            tasks += [[*summed, *indexes]] if summed else [[index] for index in indexes]
+        self._share(tasks)
+        self._conn.execute("TRUNCATE sums")
+        for model in self._models:
+            for table in model.tables:
+                self._conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(NEXT, table)))
+        # From here on all take part in every step.
+        self._later, self._kinds = [], set(Kind)
 
     def swap(self) -> int:
         """Apply the rest and exchange the schemas in one transaction; returns the position.
 
         Renaming a schema takes no lock on its tables, so no reader waits; the old tables are dropped when their last reader is done.
         """
-        for attempt in stamina.retry_context(on=psycopg.errors.LockNotAvailable, timeout=None, wait_max=2.0):
+        retries = stamina.retry_context(on=psycopg.errors.LockNotAvailable, attempts=None, timeout=None, wait_max=2.0)
+        for attempt in retries:
             with attempt, self._conn.transaction():
-                self._exchange()
+                position = self._exchange()
         try:
             self._conn.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(OLD)))
         except psycopg.errors.LockNotAvailable:
             log.info("the old read models are still being read; the next rebuild drops them")
-        return self._position
+        return position
 
     def _target(self) -> int:
         query = (
-            "SELECT coalesce(max(notification_id), 0) FROM ledger.events"
-            if self._whole
-            else "SELECT position FROM read.tracked"
+            "SELECT coalesce(max(notification_id), 0) FROM ledger.events" if self._whole else "SELECT position FROM read.tracked"
         )
-        row = self._conn.execute(query).fetchone()
+        row = self._conn.execute(query.encode()).fetchone()
         return int(row[0]) if row else 0
 
-    def _take_apart(self, conn: Connection[Any], after: int, upto: int) -> str:
-        """Put the facts of (after, upto] into a table and return its name. CREATE TABLE AS, because its query may run in parallel."""
-        table = f"facts_{upto}"
-        conn.execute(
-            sql.SQL("CREATE UNLOGGED TABLE {} AS {}").format(sql.Identifier(NEXT, table), batches.decoding(after, upto))
-        )
-        return table
-
-    def _apply(self, table: str, upto: int) -> None:
-        conn = self._conn
-        conn.execute(sql.SQL("ALTER TABLE {} RENAME TO facts").format(sql.Identifier(NEXT, table)))
+    def _apply(self, conn: Connection[Any], after: int, upto: int, turn: Callable[[], None]) -> None:
+        """Apply (after, upto] inside the caller's transaction; `turn` returns when all before is committed."""
+        # CREATE TABLE AS, because its query may run in parallel where there are more cores than sessions.
+        conn.execute(sql.SQL("CREATE TEMPORARY TABLE facts ON COMMIT DROP AS {}").format(batches.decoding(after, upto)))
         topics = [topic for (topic,) in conn.execute("SELECT DISTINCT topic FROM facts").fetchall()]
-        batches.apply(conn, [model for model in self._models if model not in self._later], topics)
-        conn.execute("DROP TABLE facts")
+        models = [model for model in self._models if model not in self._later]
+        batches.apply(conn, models, topics, self._kinds & {Kind.EARLY})
+        turn()
+        batches.apply(conn, models, topics, self._kinds - {Kind.EARLY})
+        if Kind.SUMS in self._kinds:
+            conn.execute("DELETE FROM sums")
         conn.execute(sql.SQL("UPDATE {} SET position = %s").format(sql.Identifier(NEXT, "tracking")), (upto,))
-        self._position = upto
 
-    def _exchange(self) -> None:
+    def _share(self, tasks: list[list[str]]) -> None:
+        """Run lists of statements in any order, one list in each session at a time."""
+        free: SimpleQueue[Connection[Any]] = SimpleQueue()
+        for conn in self._sessions:
+            free.put(conn)
+
+        def run(task: list[str]) -> None:
+            conn = free.get()
+            try:
+                for statement in task:
+                    conn.execute(statement.encode())
+            finally:
+                free.put(conn)
+
+        with ThreadPoolExecutor(_SESSIONS) as executor:
+            list(executor.map(run, tasks))
+
+    def _exchange(self) -> int:
         conn = self._conn
         conn.execute("SELECT pg_advisory_xact_lock(%s), pg_advisory_xact_lock(%s)", (LOCK_APPLY, LOCK_SWAP))
         target = self._target()
         if target > self._position:
-            self._apply(self._take_apart(conn, self._position, target), target)
+            self._apply(conn, self._position, target, lambda: None)
+        conn.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(NEXT, "sums")))
         conn.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(LIVE), sql.Identifier(OLD)))
         conn.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(NEXT), sql.Identifier(LIVE)))
         for model in MODELS:
             if model not in self._models:
                 self._keep(model)
+        return target
 
     def _keep(self, model: ReadModel) -> None:
         for table in model.tables:
@@ -191,22 +251,25 @@ class _Building:
 
 def _session(database_url: str) -> Connection[Any]:
     conn = psycopg.connect(database_url, autocommit=True, application_name="rebuild", prepare_threshold=None)
+    spare = max((os.cpu_count() or 1) - _SESSIONS, 0)
     for setting in (
         "synchronous_commit TO off",
         "jit TO off",
         "lock_timeout TO '2s'",
         "work_mem TO '128MB'",
         "maintenance_work_mem TO '256MB'",
-        # The planner learns enough from a small sample; autovacuum takes a larger one later.
-        "default_statistics_target TO 20",
-        "max_parallel_workers_per_gather TO 2",
-        "max_parallel_maintenance_workers TO 2",
+        "temp_buffers TO '64MB'",
+        # The sessions keep two cores busy already; handing rows from process to process would only add to that.
+        f"max_parallel_workers_per_gather TO {spare}",
+        f"max_parallel_maintenance_workers TO {spare}",
         "parallel_setup_cost TO 0",
         "parallel_tuple_cost TO 0",
         "min_parallel_table_scan_size TO 0",
         "min_parallel_index_scan_size TO 0",
+        # The planner learns enough from a small sample; autovacuum takes a larger one later.
+        "default_statistics_target TO 20",
     ):
-        conn.execute(f"SET {setting}")
+        conn.execute(f"SET {setting}".encode())
     # Compressing the pages of new indexes took a quarter of the time of building them. Only a superuser may choose.
     with suppress(psycopg.errors.InsufficientPrivilege):
         conn.execute("SET wal_compression TO off")

@@ -19,7 +19,7 @@ CREATE TABLE revenue (
 -- indexes --
 CREATE INDEX revenue_by_partner ON revenue (merchant_id, partner_id, currency, day);
 
--- apply: add (on OrderFact) --
+-- apply sums: add (on OrderFact) --
 -- A correction of a rejected commission moves no money (there is no rule), but the order is worth less all the same.
 -- A skipped order was never revenue, so what is given back of it is none either.
 INSERT INTO revenue AS revenue (

@@ -109,7 +109,7 @@ class Projector:
             log.info("rebuilding read models", models=stale, why="other SQL or rules" if position else "new")
             rebuild(self._database_url, stale)
         conn.execute(f"SET search_path TO {LIVE}")
-        batches.open_workspace(conn, batch=True)
+        batches.open_workspace(conn)
 
 
 def tracked(conn: Connection[Any]) -> int:

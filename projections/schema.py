@@ -67,14 +67,6 @@ def create(conn: Connection, schema: str, models: Sequence[ReadModel], position:
         )
 
 
-def index(conn: Connection, schema: str, model: ReadModel) -> None:
-    """Create the model's secondary indexes. Inside a transaction."""
-    conn.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(schema)))
-    found = statements.section(model.name, "indexes")
-    if found:
-        conn.execute(found)
-
-
 def ensure(conn: Connection) -> list[str]:
     """Create the read models where they are missing. Returns the names of those whose shape or rules are out of date.
 
@@ -86,7 +78,8 @@ def ensure(conn: Connection) -> list[str]:
         if row is None or not row[0]:
             create(conn, LIVE, MODELS)
             for model in MODELS:
-                index(conn, LIVE, model)
+                for statement in statements.indexes(model.name):
+                    conn.execute(statement.encode())
             return []
     return stale(conn)
 

@@ -1,6 +1,7 @@
 """Reads the `.sql` file that stands beside each read model: named sections, each under a heading like `-- apply: open --`."""
 
 import re
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -10,11 +11,23 @@ from ledger import events
 _HEADING = re.compile(r"^-- (?P<name>[a-z][a-z: ]*?)(?: \(on (?P<kinds>[A-Za-z ]+)\))? --$", re.MULTILINE)
 
 
+class Kind(StrEnum):
+    """When a rebuild, which has many batches in hand at once, may run a statement. The projector runs all in the order of the file."""
+
+    EARLY = "apply early"
+    """At any time: it only adds rows that no other statement of its kind touches."""
+    IN_ORDER = "apply"
+    """When all batches before are committed."""
+    SUMS = "apply sums"
+    """Once for many batches: it needs nothing but their sums."""
+
+
 class Statement(NamedTuple):
     """One statement that a batch is applied with. `topics` are the events that it is about; None: any event."""
 
     name: str
     sql: str
+    kind: Kind | None
     topics: frozenset[str] | None
 
 
@@ -31,7 +44,7 @@ def sections(model: str) -> dict[str, Statement]:
     headings = list(_HEADING.finditer(source))
     ends = [heading.start() for heading in headings[1:]] + [len(source)]
     return {
-        heading["name"]: Statement(heading["name"], source[heading.end() : end].strip(), _topics(heading["kinds"]))
+        heading["name"]: _statement(heading, source[heading.end() : end].strip())
         for heading, end in zip(headings, ends, strict=True)
     }
 
@@ -44,7 +57,17 @@ def section(model: str, name: str) -> str:
 
 def applying(model: str) -> list[Statement]:
     """Return the statements that apply a batch to the model, in order."""
-    return [statement for name, statement in sections(model).items() if name.startswith("apply: ")]
+    return [statement for statement in sections(model).values() if statement.kind is not None]
+
+
+def indexes(model: str) -> list[str]:
+    """Return the statements that create the model's secondary indexes."""
+    return re.findall(r"^CREATE INDEX .*?;", section(model, "indexes"), re.MULTILINE | re.DOTALL)
+
+
+def _statement(heading: re.Match[str], body: str) -> Statement:
+    begin, colon, _ = heading["name"].partition(": ")
+    return Statement(heading["name"], body, Kind(begin) if colon else None, _topics(heading["kinds"]))
 
 
 def _topics(kinds: str | None) -> frozenset[str] | None:

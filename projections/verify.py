@@ -103,7 +103,9 @@ class _Log(NamedTuple):
                 _, merchant_id, order_id = name.split("/", 2)
                 sampled.setdefault(merchant_id, []).append(order_id)
         merchants = _merchants(conn)
-        orders = [span for merchant_id in merchants for span in _spans(merchant_id, sampled.get(merchant_id, []), _SAMPLED)]
+        orders = [
+            span for merchant_id in merchants for span in _spans(merchant_id, sampled.get(merchant_id, []), _SAMPLED)
+        ]
         return orders
 
     @contextmanager

@@ -122,6 +122,12 @@ class Pipeline:
 
         return self.random.choice(await until(at_work, "a worker being at work", timeout_s=PATIENCE_S))
 
+    async def everybody_at_work(self) -> None:
+        """Return when every running worker has booked something of the partitions that it holds."""
+        await until(
+            lambda: all(self.progressed(worker) for worker in self.running), "everybody working", timeout_s=PATIENCE_S
+        )
+
     async def writing(self) -> WorkerProcess:
         """Return a worker that is inside a transaction that writes, at the instant of returning or a few ms before."""
         with psycopg.connect(self.database_url, autocommit=True) as connection:
@@ -174,7 +180,8 @@ async def pipeline(folder: Path, broker: Broker, postgres: EmbeddedPostgres, see
             raise
         stop.set()
         await publishing
-        assert await pipeline.check() == []
+        if differences := await pipeline.check():
+            raise AssertionError("\n".join(differences))
 
 
 def reading_lines(workers: Iterable[WorkerProcess]) -> int:

@@ -10,7 +10,6 @@ import pytest
 
 from cli.embedded.broker import EmbeddedBroker
 from tests.chaos.pipeline import PATIENCE_S, SESSION_TIMEOUT_S, pipeline, reading_lines, rounds
-from tests.support.books import consumed
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3_600)]
@@ -41,13 +40,14 @@ async def test_the_database_is_cut_off_at_random_moments(hurt_broker, own_postgr
     async with pipeline(tmp_path, hurt_broker, own_postgres, seed) as p:
         workers = [p.start_worker(), p.start_worker()]
         while cuts < rounds(3):
+            await p.everybody_at_work()
             await p.some_work_later()
             await p.writing()
             own_postgres.stop("immediate")
             cuts += 1
             # Both have to notice, or the cut was too short to hit anything.
             for worker in workers:
-                await until(lambda: worker.output().count("database: ") > cuts, "a worker noticing")  # noqa: B023
+                await until(lambda worker=worker, cuts=cuts: worker.missed("database") >= cuts, "a worker noticing")
             own_postgres.start()
             await p.work_goes_on()
         assert all(worker.alive for worker in workers)
@@ -60,12 +60,14 @@ async def test_the_broker_is_gone_for_ten_seconds(hurt_broker, own_postgres, tmp
     async with pipeline(tmp_path, hurt_broker, own_postgres, seed) as p:
         workers = [p.start_worker(), p.start_worker()]
         while outages < rounds(1):
+            await p.everybody_at_work()
             await p.some_work_later()
-            await p.victim()
             _take_away(hurt_broker)
             gone_at = time.monotonic()
             for worker in workers:
-                await until(lambda: "broker: " in worker.output(), "a worker missing the broker")  # noqa: B023
+                await until(
+                    lambda worker=worker, made=outages: worker.missed("broker") > made, "a worker missing the broker"
+                )
             await until(lambda: time.monotonic() - gone_at > 10, "ten seconds passing")  # noqa: B023
             _bring_back(hurt_broker)
             outages += 1
@@ -100,7 +102,9 @@ async def test_workers_join_and_leave_every_two_seconds(hurt_broker, own_postgre
             at = time.monotonic()
             p.start_worker()
             if len(p.running) > 3:
-                leaving = p.running[0]
+                # The embedded broker waits for ever for a group's leader that left in the middle of a rebalance (Tansu
+                # 0.6.0; Apache Kafka chooses another one), so there the first worker, which leads, stays.
+                leaving = p.running[1 if isinstance(hurt_broker, EmbeddedBroker) else 0]
                 leaving.stop()
                 p.gone(leaving)
                 assert leaving.returncode == 0

@@ -1,5 +1,8 @@
 """The commands, as operators use them, on a real database."""
 
+import json
+import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -297,3 +300,45 @@ def test_books_without_their_hash_key_are_not_opened(run, tmp_path) -> None:
     assert done.code == 1
     assert "hash.key" in done.err
     assert not (data / "hash.key").exists()
+
+
+@pytest.mark.parametrize("command", sorted(SERVING - {"storefront"}))
+def test_a_process_waits_for_its_servers(run, command) -> None:
+    """With database and broker away a process goes on trying, logs JSON without secrets, and ends on SIGTERM with 0."""
+    run.environment |= {
+        "DATABASE_URL": "postgresql://user:geheim@127.0.0.1:1/name",
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "WEB_PORT": "0",
+    }
+    with run.start(command, stderr=subprocess.PIPE) as process:
+        lines = [json.loads(process.stderr.readline())]
+        assert lines[0]["event"] == f"{command} started"
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+    lines += [json.loads(line) for line in rest.splitlines()]
+
+    assert process.returncode == 0
+    assert lines[-1]["event"] == f"{command} stopped"
+    assert "geheim" not in rest
+
+
+def test_a_web_port_that_is_taken_is_said_in_one_line(run) -> None:
+    """Where somebody listens at WEB_PORT already, `web` is refused and names the variable."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        run.environment |= {"WEB_PORT": str(taken.getsockname()[1])}
+        with run.start("web", stderr=subprocess.PIPE) as process:
+            told = process.stderr.read()
+
+    assert process.returncode == 1
+    assert told.count("\n") == 1
+    assert "WEB_PORT" in told
+
+
+def test_a_worker_needs_a_broker(run, tmp_path) -> None:
+    """Without KAFKA_BOOTSTRAP_SERVERS it is wrong usage; on a data folder where no `up` runs, the broker is away."""
+    assert run("worker").code == 2
+    data = tmp_path / "data"
+    run(*CREATE, "--data", data)
+    done = run("worker", "--data", data)
+    assert done.code == 3
+    assert "up --data" in done.err

@@ -88,7 +88,11 @@ def renamed(event, seed: int):
 def test_two_projectors_share_the_work_without_doing_it_twice(database_url):
     """Two projectors at once apply every event once."""
     position = fill(database_url, orders=400)
-    with announcements(database_url) as conn, following(database_url, batch_events=50), following(database_url, batch_events=37):
+    with (
+        announcements(database_url) as conn,
+        following(database_url, batch_events=50),
+        following(database_url, batch_events=37),
+    ):
         wait_for(conn, position)
     assert verify(database_url).differences == []
 

@@ -79,7 +79,7 @@ def test_a_second_rebuild_at_once_is_refused(books):
             rebuild(books)
 
 
-@pytest.mark.parametrize("step", ["load", "complete", "index", "swap"])
+@pytest.mark.parametrize("step", ["load", "complete", "swap"])
 def test_a_crash_half_way_leaves_the_live_read_models_alone(books, step, monkeypatch):
     """Whatever a rebuild had built when it died, readers see what they saw, and the next rebuild starts clean."""
     told = dump(books)
@@ -150,7 +150,9 @@ def test_the_swap_waits_for_whoever_compares(books):
     thread = threading.Thread(target=lambda: (rebuild(books), ended.set()))
     thread.start()
     with psycopg.connect(books, autocommit=True) as conn:
-        while not conn.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchone()[0]:
+        while not conn.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchone()[
+            0
+        ]:
             pass
     assert not ended.is_set()
     comparing.close()

@@ -97,7 +97,9 @@ def books(database_url):
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_every_wrong_figure_is_found_and_named(books, damage):
     """One value changed, one row gone or one too many: the difference names the row, the column and both values."""
-    query = "SELECT order_id FROM read.commissions WHERE merchant_id = 'shop' AND customer_id IS NULL AND state = 'skipped'"
+    query = (
+        "SELECT order_id FROM read.commissions WHERE merchant_id = 'shop' AND customer_id IS NULL AND state = 'skipped'"
+    )
     ((order,), *_) = execute(books, query)
     statement, expected = DAMAGES[damage]
     execute(books, statement.format(order=f"'{order}'"))
@@ -169,7 +171,14 @@ def rewrite(url, originator_id, version, **changes):
 def history(books):
     """Return a database in which the order `tale` was earned, approved and paid."""
     at = datetime(2026, 2, 1, tzinfo=UTC)
-    common = {"merchant_id": "shop", "recorded_at": at, "cause": "test", "order_id": "tale", "partner_id": "p0", "currency": "USD"}
+    common = {
+        "merchant_id": "shop",
+        "recorded_at": at,
+        "cause": "test",
+        "order_id": "tale",
+        "partner_id": "p0",
+        "currency": "USD",
+    }
     earned = {
         "coupon_code": "CODE-p0", "total_minor": 1000, "to_state": "pending", "base": "total", "base_minor": 1000,
         "rate": random_log.Rate(type="percentage", bps=1000), "fixed_on_partial_refund": "keep", "terms_version": 1,

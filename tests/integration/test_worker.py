@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import UTC, datetime
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -32,7 +31,7 @@ def books(database_url):
     return database_url
 
 
-# --- the contract of the topic -----------------------------------------------------------------------------------------
+# --- the contract of the topic ----------------------------------------------------------------------------------------
 
 
 async def test_every_row_of_the_contract_ends_as_stated(books, broker, topic):
@@ -114,7 +113,7 @@ async def test_one_bad_message_in_a_thousand_costs_nobody_anything(books, broker
     assert [letter[2:] for letter in dead_letters(books)] == [(0, bad.offset, "not_utf8")]
 
 
-# --- groups and positions ----------------------------------------------------------------------------------------------
+# --- groups and positions ---------------------------------------------------------------------------------------------
 
 
 async def test_workers_that_come_and_go_share_the_partitions_and_double_nothing(books, broker, topic):
@@ -182,7 +181,7 @@ async def test_kafkas_offsets_are_kept_as_a_hint(books, broker, topic):
         await consumer.stop()
 
 
-# --- the process's surroundings ----------------------------------------------------------------------------------------
+# --- the process's surroundings ---------------------------------------------------------------------------------------
 
 
 async def test_a_missing_topic_is_waited_for_or_created(books, broker):
@@ -228,4 +227,9 @@ async def test_a_worker_leaves_nothing_on_the_disk(books, broker, topic, tmp_pat
     monkeypatch.chdir(tmp_path)
     async with running(books, worker_settings(broker.bootstrap, topic)) as health:
         await ready(health)
-    assert list(Path(tmp_path).iterdir()) == []
+    assert files_in(tmp_path) == []
+
+
+def files_in(folder):
+    """Return what lies in the folder."""
+    return list(folder.iterdir())

@@ -51,7 +51,7 @@ def reason(health, condition):
     return None if told in {"ok", "starting"} else told
 
 
-# --- the topic is another one -------------------------------------------------------------------------------------------
+# --- the topic is another one -----------------------------------------------------------------------------------------
 
 
 async def test_a_broker_that_came_back_empty_starts_again_from_its_beginning(books, tmp_path):
@@ -117,7 +117,7 @@ async def test_a_log_that_lost_its_end_is_read_again_as_a_log_of_its_own(books, 
 
 @pytest.mark.kafka
 async def test_messages_that_expired_unread_are_told(books, apache, capsys):
-    """A topic that no longer has the next message is an error in the log, with how many were lost; the rest is booked."""
+    """A topic that no longer has the next message is an error in the log that tells how many; the rest is booked."""
     settings = worker_settings(apache.bootstrap, TOPIC)
     async with producing(apache.bootstrap) as producer:
         for number in range(10):
@@ -143,7 +143,7 @@ async def apache(tmp_path):
         yield broker
 
 
-# --- servers that are away ----------------------------------------------------------------------------------------------
+# --- servers that are away --------------------------------------------------------------------------------------------
 
 
 async def test_a_worker_that_starts_before_its_servers_waits_for_them(tmp_path, capsys):
@@ -171,7 +171,7 @@ async def test_a_worker_that_starts_before_its_servers_waits_for_them(tmp_path, 
 
 
 async def test_the_database_may_go_away_and_come_back(broker, topic, own_postgres):
-    """PostgreSQL stopped as by a power cut: the worker keeps its partitions and its batch, and nothing is lost or doubled."""
+    """PostgreSQL stopped as by a power cut: the worker keeps partitions and batch; nothing is lost or doubled."""
     url = own_postgres.database("books")
     bring_up_to_date(url)
     with_program(url)
@@ -209,7 +209,7 @@ async def test_the_broker_may_be_away_for_ten_seconds(books, own_broker):
     assert outcomes(books) == {"earned": 100}
 
 
-# --- faults of ours -----------------------------------------------------------------------------------------------------
+# --- faults of ours ---------------------------------------------------------------------------------------------------
 
 
 async def test_a_fault_of_ours_keeps_the_batch_and_says_so(books, broker, topic, monkeypatch):

@@ -20,7 +20,7 @@ Positions = dict[tuple[str, str, int], dict[str, int]]
 
 
 def positions(database_url: str) -> Positions:
-    """Return every position with its counts; fails when the outcomes of one do not add up, which is true at no instant."""
+    """Return every position with its counts; fails when the outcomes of one do not add up: they do at any instant."""
     with psycopg.connect(database_url) as connection:
         rows = connection.execute(
             f"SELECT source, topic, partition, {', '.join(_COLUMNS)} FROM ledger.positions"  # noqa: S608

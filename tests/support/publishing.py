@@ -34,7 +34,7 @@ async def publish(bootstrap: str, topic: str, messages: Iterable[Outgoing], **se
 
 
 def require_kcat(bootstrap: str, *, kind: str) -> None:
-    """Skip the test (in CI: fail it) without kcat; skip it where kcat and the embedded broker do not understand each other.
+    """Skip the test (in CI: fail it) without kcat; skip it where kcat does not understand the embedded broker.
 
     Debian's librdkafka (2.0.2) miscounts the tagged fields in the embedded broker's ApiVersions answer.
     """

@@ -136,7 +136,14 @@ def _order(rng: random.Random, merchant_id: str, order_id: str, partners: int) -
             elif LEGAL_MOVES[order.state]:
                 name = rng.choice(LEGAL_MOVES[order.state])
                 at = START + timedelta(days=rng.randrange(60), seconds=rng.randrange(9))
-                add(move(order, name, Act(occurred_at=at, recorded_at=at, occurred_on=at.date(), cause="test"), **_DETAILS.get(name, {})))
+                add(
+                    move(
+                        order,
+                        name,
+                        Act(occurred_at=at, recorded_at=at, occurred_on=at.date(), cause="test"),
+                        **_DETAILS.get(name, {}),
+                    )
+                )
     yield from following(Stream.order(merchant_id, order_id), 0, events)
 
 

@@ -31,6 +31,10 @@ class WorkerProcess(ServerProcess):
         """Return the lines of its log that tell of this event."""
         return [line for line in _lines(self.output()) if line["event"] == event]
 
+    def missed(self, condition: str) -> int:
+        """Return how often it said that the condition (`broker`, `database`, ...) was not fine."""
+        return sum(line.get("condition") == condition and line["level"] == "warning" for line in _lines(self.output()))
+
 
 class Workers:
     """Starts workers of one group on one database and one topic, and ends all of them on leaving.
