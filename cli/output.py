@@ -71,7 +71,8 @@ def spinner(what: str) -> Iterator[Callable[[str], None]]:
     if not console.is_terminal:
         yield lambda words: None  # noqa: ARG005 - nobody looks
         return
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True) as bar:
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda words: bar.update(task, description=words)
 

@@ -10,6 +10,7 @@ from mode.types import ServiceT
 from consumers.approvals import Approvals
 from consumers.order_intake import OrderIntake
 from consumers.settings import WorkerSettings
+from schemas.errors import CorruptionError
 
 
 class WorkerApp(faust.App):
@@ -58,7 +59,12 @@ def _add_approvals(app: WorkerApp, settings: WorkerSettings, approvals: Approval
     @app.agent(topic, name="approvals")
     async def book_approvals(chunks: StreamT[bytes]) -> None:
         async for chunk in chunks:
-            await approvals.book(chunk)
+            try:
+                await approvals.book(chunk)
+            except CorruptionError as error:
+                # Faust would start the agent again; the books have to be looked at first.
+                await app.crash(error)
+                raise
 
     @app.timer(settings.approval_interval_s, on_leader=True, name="publish due approvals")  # type: ignore[untyped-decorator]
     async def publish_due() -> None:

@@ -65,6 +65,7 @@ class OrderIntake(Service):
         self._cut: set[TopicPartition] = set()
         self._changed = asyncio.Event()
         self._main: asyncio.Task[None] | None = None
+        self._ending = False
 
     # --- life cycle ---
 
@@ -76,7 +77,8 @@ class OrderIntake(Service):
         """Finish the batches at the database, tell Kafka where we are, leave the group."""
         if self._main is not None:
             # What it waits for (messages, a rebalance, the broker) is of no interest now; it tidies up after itself.
-            self._main.cancel()
+            if not self._ending:
+                self._main.cancel()
             await asyncio.wait({self._main}, timeout=self._settings.stop_timeout_s)
 
     def facts(self) -> Mapping[str, Any]:
@@ -124,16 +126,20 @@ class OrderIntake(Service):
             self._consumer = consumer
             await self._drain(consumer)
         finally:
-            self._consumer = None
+            self._ending = True
             hints.cancel()
-            await self._close_partitions(self._settings.stop_timeout_s / 2)
-            await self._hint(consumer)
-            if self._commit is not None:
-                self._commit.cancel()
-            await _stop_quietly(consumer)
-            self._assigned = frozenset()
-            self._partitions.clear()
-            self._hinted.clear()
+            await self._end_session(consumer)
+            self._ending = False
+
+    async def _end_session(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer, self._assigned = None, frozenset()
+        await self._close_partitions(self._settings.stop_timeout_s / 2)
+        await self._hint(consumer)
+        if self._commit is not None:
+            self._commit.cancel()
+        await _stop_quietly(consumer)
+        self._partitions.clear()
+        self._hinted.clear()
 
     def _new_consumer(self) -> AIOKafkaConsumer:
         settings = self._settings
@@ -279,10 +285,11 @@ class OrderIntake(Service):
             try:
                 name = (await self._broker.log()).source
             except RetryableError as error:
-                self._health.down("broker", str(error))
+                self._health.down("topic" if isinstance(error, TopicMissingError) else "broker", str(error))
                 await self._pause(_RETRY_S)
                 continue
             self._health.up("broker")
+            self._health.up("topic")
             if name == self._source_name:
                 return True
             _log.warning("the orders topic is another one now", was=self._source_name, source=name)

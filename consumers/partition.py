@@ -52,6 +52,7 @@ class Partition:
         self._waiting_bytes = 0
         self._filled = asyncio.Event()
         self._closed = False
+        self._trouble: str | None = None
         self._at_database = False
         self._task = asyncio.create_task(self._run(), name=f"intake {self.name}")
 
@@ -120,6 +121,7 @@ class Partition:
                 except PositionTakenError:
                     self._moved()
                 except RetryableError as error:
+                    self._trouble = "database"
                     self._health.down("database", str(error))
                     raise
                 except CorruptionError:
@@ -138,13 +140,16 @@ class Partition:
         self.tracked = taken.position
         for outcome, count in taken.counts.items():
             self.counts[outcome] = self.counts.get(outcome, 0) + count
-        self._health.up("database")
-        self._health.up("intake")
+        if self._trouble is not None:
+            # Told by the partition that had it: to the others the database may have answered all the time.
+            self._health.up(self._trouble)
+            self._trouble = None
 
     def _stumbled(self, error: Exception) -> None:
         # A fault of ours. The batch is kept and tried again: going on would lose it, stopping would stop the others.
-        if self._health.is_up("intake"):
+        if self._trouble != "intake":
             _log.exception("a batch could not be decided", partition=self.name)
+        self._trouble = "intake"
         self._health.down("intake", f"{self.name} is stuck: {error!r}")
 
     def _moved(self) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 
 import stamina.instrumentation
@@ -160,7 +160,8 @@ class _Worker:
                 return
 
     async def _pause(self, seconds: float) -> None:
-        await asyncio.wait({asyncio.create_task(self._stop.wait())}, timeout=seconds)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
 
 
 async def _until_crashed(app: WorkerApp, started: "asyncio.Task[None]") -> None:

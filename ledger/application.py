@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow
 
 from ledger.events import Event, Recorded
-from ledger.requests import Request, answer_request
+from ledger.requests import Request, StoredAnswer, answer_request, find
 from ledger.store import AfterInsert, Beside, EventMapper, LedgerRecorder, translated
 
 _RECONNECT_S = 2.0
@@ -102,6 +102,11 @@ class Ledger(Application[str]):
             stored = [self.mapper.to_stored_event(recorded) for recorded in events]
             ids = self.recorder.insert_events(stored, beside=beside, after=under_lock)
         return ids[-1] if ids else None
+
+    def answered_before(self, merchant_id: str, idempotency_key: str) -> StoredAnswer | None:
+        """Return the answer that the idempotency key was given before, None where it is new."""
+        with self.connection() as conn:
+            return find(conn, merchant_id, idempotency_key)
 
     def head(self) -> int:
         """Return the position of the newest event, 0 for an empty log."""

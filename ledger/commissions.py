@@ -29,6 +29,7 @@ from ledger.events import (
     Event,
     OrderTaken,
     ParkedRefundRejected,
+    Rate,
     RefundParked,
 )
 from schemas.errors import ConflictError, Fault, IllegalMoveError, RejectedError
@@ -151,20 +152,27 @@ def half_up(numerator: int, denominator: int) -> int:
     return (2 * numerator + denominator) // (2 * denominator)
 
 
-def commission_minor(earned: CommissionEarned, remaining: int) -> int:
-    """Return what the partner is owed, in minor units, when `remaining` is left of the order's total.
+def commission_minor(rate: Rate, base: int, fixed_on_partial_refund: str, *, total: int, remaining: int) -> int:
+    """Return what the partner is owed, in minor units, when `remaining` is left of the order's `total`.
 
     A percentage is taken of the base, which shrinks with the order, and rounded once. A fixed amount stands while
     anything remains, unless the terms say pro rata.
     """
-    total = earned.total_minor
     if remaining <= 0 or total <= 0:
         return 0
-    if earned.rate.type == "percentage":
-        return half_up(earned.base_minor * remaining * earned.rate.bps, total * 10_000)
-    if earned.fixed_on_partial_refund == "keep":
-        return earned.rate.amount_minor
-    return half_up(earned.rate.amount_minor * remaining, total)
+    if rate.type == "percentage":
+        return half_up(base * remaining * rate.bps, total * 10_000)
+    if fixed_on_partial_refund == "keep":
+        return rate.amount_minor
+    return half_up(rate.amount_minor * remaining, total)
+
+
+def owed_minor(taken: OrderTaken, remaining: int) -> int:
+    """Return what is owed of an order on the books, by its original rule: nothing where it was skipped."""
+    if not isinstance(taken, CommissionEarned):
+        return 0
+    policy = taken.fixed_on_partial_refund
+    return commission_minor(taken.rate, taken.base_minor, policy, total=taken.total_minor, remaining=remaining)
 
 
 # --- facts: refunds, cancellations, disputes --------------------------------------------------------------------------
@@ -252,8 +260,7 @@ def _correction(order: Order, taken: OrderTaken, fact: RefundParked, *, parked: 
         _check_refund(order, taken, fact)
     before = remaining_minor(order)
     after = remaining_minor(_with(order, fact))
-    owed = commission_minor(taken, after) if isinstance(taken, CommissionEarned) else 0
-    delta = owed - order.amount_minor - order.clawed_back_minor
+    delta = owed_minor(taken, after) - order.amount_minor - order.clawed_back_minor
     out = order.state in _ON_ITS_WAY_OUT
     return (CommissionClawedBack if out else CommissionAdjusted)(
         merchant_id=fact.merchant_id,

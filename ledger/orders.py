@@ -2,9 +2,18 @@
 
 from datetime import date, datetime, timedelta
 
-from ledger.commissions import base_minor, half_up
+from ledger.commissions import base_minor, commission_minor
 from ledger.directory import Partner, Program
-from ledger.events import CommissionApproved, CommissionEarned, CommissionSkipped, Event, Rate, RefundParked, Terms
+from ledger.events import (
+    CommissionApproved,
+    CommissionEarned,
+    CommissionSkipped,
+    Event,
+    OrderTaken,
+    Rate,
+    RefundParked,
+    Terms,
+)
 from ledger.hashes import email_hash
 from schemas.order_events import OrderDisputed, OrderDisputeWon, OrderEvent, OrderPlaced, OrderRefunded
 
@@ -29,11 +38,11 @@ def place(program: Program, told: OrderPlaced, recorded_at: datetime, cause: str
         return []
     terms, rate = program.terms.at(told.occurred_at), partner.rates.at(told.occurred_at)
     base = base_minor(terms.base, told.total_minor, told.tax_minor, told.shipping_minor)
-    reason = _why_not(program, partner, told, rate, base, terms, hash_key)
     day = program.day_of(told.occurred_at)
-    if reason is not None:
-        return [_skipped(told, partner, reason, day, recorded_at, cause)]
     earned = _earned(told, partner, rate, base, terms, day, recorded_at, cause)
+    reason = _why_not(program, partner, told, rate, base, terms, hash_key)
+    if reason is not None:
+        return [_skipped(earned, reason)]
     return [earned, _approved(earned)] if terms.approval == "immediate" else [earned]
 
 
@@ -90,37 +99,15 @@ def _earned(
         fixed_on_partial_refund=terms.fixed_on_partial_refund,
         terms_version=terms.version,
         due_at=told.occurred_at + timedelta(days=terms.hold_days) if terms.approval == "after_days" else None,
-        amount_minor=_amount(rate, base),
+        amount_minor=commission_minor(
+            rate, base, terms.fixed_on_partial_refund, total=told.total_minor, remaining=told.total_minor
+        ),
     )
 
 
-def _amount(rate: Rate, base: int) -> int:
-    # The whole order remains, so this is `commission_minor` with nothing refunded (a test holds the two together).
-    return rate.amount_minor if rate.type == "fixed" else half_up(base * rate.bps, 10_000)
-
-
-def _skipped(
-    told: OrderPlaced, partner: Partner, reason: str, day: date, recorded_at: datetime, cause: str
-) -> CommissionSkipped:
-    return CommissionSkipped(
-        merchant_id=told.merchant_id,
-        order_id=told.order_id,
-        occurred_at=told.occurred_at,
-        occurred_on=day,
-        recorded_at=recorded_at,
-        cause=cause,
-        partner_id=partner.partner_id,
-        coupon_code=told.coupon_code or "",
-        currency=told.currency,
-        total_minor=told.total_minor,
-        tax_minor=told.tax_minor,
-        shipping_minor=told.shipping_minor,
-        discount_minor=told.discount_minor,
-        customer_id=told.customer_id,
-        items_digest=told.items_digest,
-        to_state="skipped",
-        reason=reason,
-    )
+def _skipped(earned: CommissionEarned, reason: str) -> CommissionSkipped:
+    taken = {name: getattr(earned, name) for name in OrderTaken.__struct_fields__}
+    return CommissionSkipped(**taken | {"amount_minor": 0, "to_state": "skipped", "reason": reason})
 
 
 def _approved(earned: CommissionEarned) -> CommissionApproved:

@@ -1,13 +1,10 @@
 """Idempotency keys: a request and its answer are remembered for ever, in the transaction of what the request did."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from psycopg import Cursor
+from psycopg import Connection, Cursor
 from psycopg.rows import DictRow
-
-if TYPE_CHECKING:
-    from ledger.application import Ledger
 
 
 class Request(NamedTuple):
@@ -28,14 +25,13 @@ class StoredAnswer(NamedTuple):
     position: int | None
 
 
-def find(ledger: "Ledger", merchant_id: str, idempotency_key: str) -> StoredAnswer | None:
+def find(conn: Connection[DictRow], merchant_id: str, idempotency_key: str) -> StoredAnswer | None:
     """Return the answer that the key was given before, None where it is new."""
-    with ledger.connection() as conn:
-        row = conn.execute(
-            "SELECT body_sha256, status, body, position FROM ledger.requests"
-            " WHERE merchant_id = %s AND idempotency_key = %s",
-            (merchant_id, idempotency_key),
-        ).fetchone()
+    row = conn.execute(
+        "SELECT body_sha256, status, body, position FROM ledger.requests"
+        " WHERE merchant_id = %s AND idempotency_key = %s",
+        (merchant_id, idempotency_key),
+    ).fetchone()
     return StoredAnswer(**row) if row else None
 
 

@@ -6,8 +6,14 @@ from typing import Any
 from psycopg import Connection, sql
 
 from projections import statements
-from projections.schema import ReadModel
+from projections.schema import MODELS, ReadModel
 from projections.statements import Kind
+
+
+# Up to this many events, a batch is small: its cost is that of running statements, not of what they do.
+SMALL_EVENTS = 500
+# After so many small batches the rows that they left behind in the temporary tables are worth a truncation.
+_SMALL_BATCHES = 100
 
 
 def decoding(after: int, upto: int) -> sql.Composed:
@@ -15,25 +21,50 @@ def decoding(after: int, upto: int) -> sql.Composed:
     return sql.SQL(statements.section("facts", "decode")).format(after=sql.Literal(after), upto=sql.Literal(upto))
 
 
-def open_workspace(conn: Connection[Any]) -> None:
-    """Create the temporary tables of a session that applies batches one after the other."""
-    for name in ("sums", "moves", "batch"):
-        conn.execute(statements.section("facts", name).encode())
+class Workspace:
+    """The temporary tables of a session that applies batches one after the other."""
+
+    def __init__(self, conn: Connection[Any]) -> None:
+        self._conn = conn
+        self._batches = 0
+        for name in ("facts", "sums", "moves"):
+            conn.execute(statements.section("facts", name).encode())
+
+    def apply(self, after: int, upto: int) -> None:
+        """Apply the events of (after, upto] to all read models, inside the caller's transaction."""
+        small = upto - after <= SMALL_EVENTS
+        self._clear(thoroughly=not small or self._batches % _SMALL_BATCHES == 0)
+        self._batches = self._batches + 1 if small else 0
+        topics = self._conn.execute(_DECODE, {"after": after, "upto": upto}, prepare=small).fetchall()
+        if small:
+            # One flight instead of a dozen there and back again.
+            with self._conn.pipeline():
+                apply(self._conn, MODELS, [topic for (topic,) in topics], prepare=True)
+        else:
+            apply(self._conn, MODELS, [topic for (topic,) in topics], prepare=False)
+
+    def _clear(self, *, thoroughly: bool) -> None:
+        # To truncate takes longer than a small batch; to delete leaves dead rows behind.
+        self._conn.execute(_TRUNCATE if thoroughly else _DELETE)
 
 
-def decode(conn: Connection[Any], after: int, upto: int) -> dict[str, int]:
-    """Put the facts of the events in (after, upto] into the session's batch; returns how many there are of each topic."""
-    query = sql.SQL(
-        "WITH taken AS (INSERT INTO facts {} RETURNING topic) SELECT topic, count(*) FROM taken GROUP BY topic"
-    ).format(decoding(after, upto))
-    return dict(conn.execute(query).fetchall())
+_TRUNCATE = "TRUNCATE facts, sums, moves"
+_DELETE = "WITH facts AS (DELETE FROM facts), sums AS (DELETE FROM sums) DELETE FROM moves"
+_DECODE = sql.SQL("WITH taken AS (INSERT INTO facts {} RETURNING topic) SELECT DISTINCT topic FROM taken").format(
+    sql.SQL(statements.section("facts", "decode")).format(after=sql.Placeholder("after"), upto=sql.Placeholder("upto"))
+)
 
 
 def apply(
-    conn: Connection[Any], models: Sequence[ReadModel], topics: Collection[str], kinds: Collection[Kind] = tuple(Kind)
+    conn: Connection[Any],
+    models: Sequence[ReadModel],
+    topics: Collection[str],
+    kinds: Collection[Kind] = tuple(Kind),
+    *,
+    prepare: bool = False,
 ) -> None:
     """Apply the facts to the models. Statements that are about none of the batch's topics are left out: that costs no plan."""
     for name in ("facts", *(model.name for model in models)):
         for statement in statements.applying(name):
             if statement.kind in kinds and (statement.topics is None or not statement.topics.isdisjoint(topics)):
-                conn.execute(statement.sql.encode())
+                conn.execute(statement.sql.encode(), prepare=prepare)

@@ -50,7 +50,7 @@ CREATE TEMPORARY TABLE IF NOT EXISTS sums (
     topic text COLLATE "C" NOT NULL,
     from_state text COLLATE "C" NOT NULL,
     to_state text COLLATE "C" NOT NULL
-) ON COMMIT DELETE ROWS;
+);
 
 -- moves --
 CREATE TEMPORARY TABLE IF NOT EXISTS moves (
@@ -66,9 +66,9 @@ CREATE TEMPORARY TABLE IF NOT EXISTS moves (
     state text COLLATE "C",
     payout_id text COLLATE "C",
     reason text COLLATE "C"
-) ON COMMIT DELETE ROWS;
+);
 
--- batch --
+-- facts --
 -- The facts of the projector's batch; a rebuild makes a table of this name of each of its steps instead.
 CREATE TEMPORARY TABLE IF NOT EXISTS facts (
     position bigint NOT NULL,
@@ -91,7 +91,7 @@ CREATE TEMPORARY TABLE IF NOT EXISTS facts (
     payout_id text COLLATE "C",
     reason text COLLATE "C",
     body json
-) ON COMMIT DELETE ROWS;
+);
 
 -- decode --
 -- The events of (after, upto]. json_populate_record parses the text once and builds no jsonb, which halves the cost; OFFSET 0 keeps

@@ -8,7 +8,7 @@ from ledger import approvals, dead_letters, history, merchants, partners
 from ledger.application import Ledger
 from ledger.events import Rate, Terms
 from ledger.intake import Intake
-from ledger.requests import Request, find
+from ledger.requests import Request
 from ledger.store import RequestRepeatedError
 from schemas.errors import ConflictError, IllegalMoveError, NotFoundError, RejectedError
 from tests.integration.test_intake import placed, refunded, send
@@ -136,7 +136,7 @@ def test_a_request_that_is_repeated_happens_once(ledger):
     first = join(ledger, request=request)
     with pytest.raises(RequestRepeatedError):
         join(ledger, email="omar@partners.example", code="OMAR10", request=request)
-    assert find(ledger, "acme", "k-1") == (b"sha", 201, first.partner_id.encode(), first.position)
+    assert ledger.answered_before("acme", "k-1") == (b"sha", 201, first.partner_id.encode(), first.position)
 
 
 def test_what_is_due_is_approved_once_and_as_of_the_instant_it_was_due(ledger):

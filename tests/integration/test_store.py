@@ -7,7 +7,7 @@ import pytest
 
 from ledger.application import Ledger, following
 from ledger.events import PartnerApproved, Recorded
-from ledger.requests import Request, find
+from ledger.requests import Request
 from ledger.store import RequestRepeatedError, VersionConflictError
 from schemas.errors import RetryableError
 from tests.support.registration import HASH_KEY
@@ -74,7 +74,7 @@ def test_an_idempotency_key_that_is_taken_is_not_mistaken_for_a_version_conflict
     with pytest.raises(RequestRepeatedError):
         ledger.record(following("partner/acme/p1", 0, [event(1)]), request=request, result=b"{}")
     assert ledger.stream("partner/acme/p1") == []
-    assert find(ledger, "acme", "key-1") == (b"sha", 201, b"{}", 1)
+    assert ledger.answered_before("acme", "key-1") == (b"sha", 201, b"{}", 1)
 
 
 def test_a_reader_that_follows_the_positions_misses_no_event(ledger, database_url):

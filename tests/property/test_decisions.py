@@ -152,7 +152,7 @@ def test_the_order_of_arrival_and_repetitions_do_not_matter(story):
 @settings(max_examples=200, deadline=None)
 def test_refunds_that_add_up_to_the_order_end_at_exactly_zero(total, bps, cuts):
     """Whatever the rate and however the order is given back, nothing of the commission remains, to the cent."""
-    from ledger.commissions import commission_minor, evolve, fold, take_fact
+    from ledger.commissions import evolve, fold, owed_minor, take_fact
     from ledger.events import Rate as LedgerRate
     from ledger.events import RefundParked
     from tests.unit.test_commissions import NOW as AT
@@ -161,7 +161,7 @@ def test_refunds_that_add_up_to_the_order_end_at_exactly_zero(total, bps, cuts):
     base = earned(total_minor=total, base_minor=total, rate=LedgerRate(type="percentage", bps=bps))
     first = earned(
         total_minor=total, base_minor=total, rate=LedgerRate(type="percentage", bps=bps),
-        amount_minor=commission_minor(base, total),
+        amount_minor=owed_minor(base, total),
     )  # fmt: skip
     order = fold([first])
     points = sorted({int(cut * total) for cut in cuts} | {0, total})

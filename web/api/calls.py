@@ -10,7 +10,6 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from aiohttp import web
 from pydantic import BaseModel
 
-from ledger import requests
 from ledger.intake import Intake, Taken
 from ledger.requests import Request, StoredAnswer
 from ledger.store import RequestRepeatedError
@@ -109,7 +108,7 @@ class Call(Generic[_Body, _Query]):
         return Reply(answer(result), position_of(result))
 
     async def _answered_before(self, key: str) -> Reply | None:
-        stored = await self.run(lambda: requests.find(self.services.ledger, self.merchant_id, key))
+        stored = await self.run(lambda: self.services.ledger.answered_before(self.merchant_id, key))
         if stored is None:
             return None
         if bytes(stored.body_sha256) != self.fingerprint:
