@@ -16,7 +16,6 @@ from cli.failures import UsageError
 from cli.options import DEFAULT_DATA
 from ledger.application import Ledger
 from ledger.schema import migrate
-from ledger.store import LedgerRecorder
 from projections.schema import ensure
 from schemas.errors import RetryableError
 from schemas.settings import Settings
@@ -31,16 +30,6 @@ def read_settings() -> Settings:
     except ValidationError as error:
         faults = (f"{str(fault['loc'][0]).upper()}: {_reason(fault['msg'])}" for fault in error.errors())
         raise UsageError("; ".join(faults)) from None
-
-
-class _Ledger(Ledger):
-    """The write side, built without a database: a process that starts before its database waits for it, and says so."""
-
-    def construct_recorder(self) -> LedgerRecorder:
-        """Return the recorder; called by the library."""
-        # The library would connect here, to ask for a composite type which our schema does not have.
-        self.factory.datastore.register_type_adapters = lambda: None  # type: ignore[attr-defined]
-        return LedgerRecorder(self.factory.datastore)  # type: ignore[attr-defined]
 
 
 class Books:
@@ -75,7 +64,7 @@ class Books:
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:
         """Lend the write side. It connects when it is used, so a database that is away is met only then."""
-        ledger = _Ledger(self.database_url, hash_key=self.hash_key)
+        ledger = Ledger(self.database_url, hash_key=self.hash_key)
         try:
             yield ledger
         finally:

@@ -7,11 +7,10 @@ from typing import Any
 from cli.tables import Fault, Row
 from ledger import merchants, partners
 from ledger.application import Ledger
-from ledger.events import CouponAssigned, Rate, Stream
+from ledger.events import Rate, Stream
 from ledger.hashes import partner_id
 from schemas import errors
 from schemas.api import NewPartner
-from schemas.coupons import canonical_coupon
 from schemas.errors import ConflictError, RejectedError
 from web.api.bodies import validated
 from web.api.rates import to_ledger, value_of
@@ -67,13 +66,9 @@ class PartnerImport:
             raise _differs("$.rate.value", f"is registered already, with the rate {shown}")
         if self._name_of(known.partner_id) not in (told.name, None):
             raise _differs("$.name", "is registered already, under another name")
-        if told.coupon_code is not None and self._holder(told.coupon_code) != known.partner_id:
+        code = told.coupon_code
+        if code is not None and partners.holder(self._ledger, self._merchant_id, code) != known.partner_id:
             raise _differs("$.coupon_code", "is registered already, and does not have this code")
-
-    def _holder(self, code: str) -> str | None:
-        recorded = self._ledger.stream(Stream.coupon(self._merchant_id, canonical_coupon(code)))
-        latest = recorded[-1].event if recorded else None
-        return latest.partner_id if isinstance(latest, CouponAssigned) else None
 
 
 def _nested(fields: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from eventsourcing.application import Application
 from eventsourcing.persistence import ApplicationRecorder, Mapper, StoredEvent
+from eventsourcing.postgres import PostgresDatastore
 from psycopg import Connection, Cursor
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow
@@ -45,7 +46,11 @@ class Ledger(Application[str]):
 
     def construct_recorder(self) -> ApplicationRecorder:
         """Return the recorder without the library's traps; called by the library."""
-        return LedgerRecorder(self.factory.datastore)  # type: ignore[attr-defined]
+        datastore: PostgresDatastore = self.factory.datastore  # type: ignore[attr-defined]
+        # The library would connect here, to ask for a composite type that our schema does not have: nothing could then
+        # be built while the database is away.
+        datastore.register_type_adapters = lambda: None  # type: ignore[method-assign]
+        return LedgerRecorder(datastore)
 
     @contextmanager
     def connection(self) -> Iterator[Connection[DictRow]]:

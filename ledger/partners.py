@@ -237,7 +237,7 @@ def assign_coupon(
     changes nothing. Raises NotFoundError, ConflictError `coupon_taken`.
     """
     partner = find(ledger, merchant_id, partner_id)
-    if _holder(ledger, merchant_id, canonical_coupon(code)) == partner_id:
+    if holder(ledger, merchant_id, code) == partner_id:
         ledger.record([], request=request, result=partner)
         return partner
     events = _assignment(ledger, merchant_id, partner_id, code, now, cause)
@@ -319,8 +319,9 @@ def _assignment(
     return following(stream, len(recorded), [event])
 
 
-def _holder(ledger: Ledger, merchant_id: str, code: str) -> str | None:
-    return _holder_of(ledger.stream(Stream.coupon(merchant_id, code)))
+def holder(ledger: Ledger, merchant_id: str, code: str) -> str | None:
+    """Return the id of the partner whose coupon code it is now, None where it is nobody's."""
+    return _holder_of(ledger.stream(Stream.coupon(merchant_id, canonical_coupon(code))))
 
 
 def _holder_of(recorded: Sequence[Recorded]) -> str | None:

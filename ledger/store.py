@@ -70,12 +70,7 @@ class LedgerRecorder(PostgresApplicationRecorder):
     """Appends events and what belongs to them in one transaction, without pipeline mode, in commit order."""
 
     def __init__(self, datastore: PostgresDatastore, *, events_table_name: str = "events") -> None:
-        # The library would ask the database for a composite type that we do not use, so that nothing could be built
-        # while it is away. Said to be known, it is not asked for.
-        known = datastore.psycopg_type_adapters
-        known["stored_event_text"] = known["stored_event_uuid"] = None  # type: ignore[assignment]
         super().__init__(datastore, events_table_name=events_table_name)
-        known.clear()
 
     def insert_events(
         self,

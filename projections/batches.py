@@ -9,7 +9,6 @@ from projections import statements
 from projections.schema import MODELS, ReadModel
 from projections.statements import Kind
 
-
 # Up to this many events, a batch is small: its cost is that of running statements, not of what they do.
 SMALL_EVENTS = 500
 # After so many small batches the rows that they left behind in the temporary tables are worth a truncation.
@@ -29,6 +28,9 @@ class Workspace:
         self._batches = 0
         for name in ("facts", "sums", "moves"):
             conn.execute(statements.section("facts", name).encode())
+        # Plans of small batches are kept. One that was made while a table was small must not read it whole when it has grown.
+        for scan in _UNSEEN:
+            conn.execute(f"SET {scan} TO off".encode())
 
     def apply(self, after: int, upto: int) -> None:
         """Apply the events of (after, upto] to all read models, inside the caller's transaction."""
@@ -41,6 +43,7 @@ class Workspace:
             with self._conn.pipeline():
                 apply(self._conn, MODELS, [topic for (topic,) in topics], prepare=True)
         else:
+            self._conn.execute("; ".join(f"SET LOCAL {scan} TO on" for scan in _UNSEEN).encode())
             apply(self._conn, MODELS, [topic for (topic,) in topics], prepare=False)
 
     def _clear(self, *, thoroughly: bool) -> None:
@@ -48,6 +51,7 @@ class Workspace:
         self._conn.execute(_TRUNCATE if thoroughly else _DELETE)
 
 
+_UNSEEN = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
 _TRUNCATE = "TRUNCATE facts, sums, moves"
 _DELETE = "WITH facts AS (DELETE FROM facts), sums AS (DELETE FROM sums) DELETE FROM moves"
 _DECODE = sql.SQL("WITH taken AS (INSERT INTO facts {} RETURNING topic) SELECT DISTINCT topic FROM taken").format(

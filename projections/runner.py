@@ -9,7 +9,7 @@ import stamina
 import structlog
 from psycopg import Connection
 
-from projections import batches
+from projections.batches import Workspace
 from projections.rebuild import rebuild
 from projections.schema import LIVE, LOCK_APPLY, MODELS, ensure
 from schemas.errors import CorruptionError
@@ -60,7 +60,8 @@ class Projector:
         """Apply what the log holds now, once, and return the position. Raises psycopg.OperationalError, CorruptionError."""
         with self._session() as conn:
             self._bring_up_to_date(conn)
-            while advance(conn, self._batch_events) is not None:
+            workspace = Workspace(conn)
+            while advance(conn, workspace, self._batch_events) is not None:
                 pass
             return tracked(conn)
 
@@ -70,10 +71,11 @@ class Projector:
             listener = stack.enter_context(psycopg.connect(self._database_url, autocommit=True))
             listener.execute(f"LISTEN {EVENTS_CHANNEL}")
             self._bring_up_to_date(conn)
+            workspace = Workspace(conn)
             self.position = tracked(conn)
             log.info("the projector follows the log", position=self.position)
             while not self._stopping.is_set():
-                reached = advance(conn, self._batch_events)
+                reached = advance(conn, workspace, self._batch_events)
                 if reached is None:
                     for _ in listener.notifies(timeout=self._poll_s, stop_after=1):
                         pass
@@ -99,17 +101,13 @@ class Projector:
     def _bring_up_to_date(self, conn: Connection[Any]) -> None:
         """Create the read models where there are none; rebuild those that are out of date, or hopelessly behind."""
         stale = ensure(conn)
-        row = conn.execute(
-            "SELECT position, (SELECT max(notification_id) FROM ledger.events) FROM read.tracked"
-        ).fetchone()
-        position, head = row or (0, 0)
+        position, head = conn.execute(_WHERE).fetchone() or (0, 0)
         if position == 0 and (head or 0) >= REBUILD_FROM_EVENTS:
             stale = [model.name for model in MODELS]
         if stale:
             log.info("rebuilding read models", models=stale, why="other SQL or rules" if position else "new")
             rebuild(self._database_url, stale)
         conn.execute(f"SET search_path TO {LIVE}")
-        batches.open_workspace(conn)
 
 
 def tracked(conn: Connection[Any]) -> int:
@@ -118,26 +116,27 @@ def tracked(conn: Connection[Any]) -> int:
     return int(row[0]) if row else 0
 
 
-def advance(conn: Connection[Any], batch_events: int) -> int | None:
+def advance(conn: Connection[Any], workspace: Workspace, batch_events: int) -> int | None:
     """Apply the next events, at most `batch_events`, to every read model in one transaction.
 
-    Returns the position reached, None where there was nothing to apply. Ids are in the order of commits, for writers hold a lock on
-    the log: so what is behind the tracked position is all there is. Raises CorruptionError, psycopg.OperationalError.
+    Returns the position reached, None where there was nothing to apply. Ids are in the order of commits, for writers hold a
+    lock on the log: what is behind the tracked position is all there is. Raises CorruptionError, psycopg.OperationalError.
     """
+    position = 0
     try:
         with conn.transaction():
-            conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_APPLY,))
-            row = conn.execute(
-                "SELECT position, (SELECT max(notification_id) FROM ledger.events) FROM read.tracked"
-            ).fetchone()
-            position, head = row or (0, None)
+            conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_APPLY,), prepare=True)
+            position, head = conn.execute(_WHERE, prepare=True).fetchone() or (0, None)
             if head is None or head <= position:
                 return None
             upto: int = min(head, position + batch_events)
-            topics = batches.decode(conn, position, upto)
-            batches.apply(conn, MODELS, topics)
-            conn.execute("UPDATE tracking SET position = %s", (upto,))
-            conn.execute("SELECT pg_notify(%s, %s)", (READ_MODELS_CHANNEL, str(upto)))
+            workspace.apply(position, upto)
+            conn.execute(_ADVANCE, {"position": upto, "channel": READ_MODELS_CHANNEL}, prepare=True)
             return upto
     except (psycopg.IntegrityError, psycopg.DataError) as error:
         raise CorruptionError(f"the read models refuse the log behind position {position}: {error}") from error
+
+
+_WHERE = "SELECT position, (SELECT max(notification_id) FROM ledger.events) FROM read.tracked"
+_ADVANCE = """WITH advanced AS (UPDATE tracking SET position = %(position)s)
+    SELECT pg_notify(%(channel)s, %(position)s::text)"""

@@ -6,7 +6,10 @@ from pydantic import Field, SecretStr, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 HASH_KEY_CHARACTERS_MIN = 32
+# Keyed BLAKE2 takes no longer ones.
+HASH_KEY_CHARACTERS_MAX = 64
 
+HashKey = Annotated[SecretStr, Field(min_length=HASH_KEY_CHARACTERS_MIN, max_length=HASH_KEY_CHARACTERS_MAX)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 PortOrFree = Annotated[int, Field(ge=0, le=65_535)]
 Milliseconds = Annotated[int, Field(ge=1)]
@@ -25,7 +28,7 @@ class Settings(BaseSettings):
     # A PostgreSQL URI or conninfo string; secret, because it holds a password.
     database_url: SecretStr | None = None
     # Keys the hashes by which a partner's own purchases are recognised. It is part of the books: never change it.
-    ledger_hash_key: Annotated[SecretStr, Field(min_length=HASH_KEY_CHARACTERS_MIN)] | None = None
+    ledger_hash_key: HashKey | None = None
 
     kafka_bootstrap_servers: str | None = None
     kafka_app_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = "commission-ledger"

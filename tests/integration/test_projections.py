@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from projections import runner, schema
+from projections.batches import Workspace
 from projections.runner import Projector, advance
 from projections.verify import verify
 from schemas.errors import CorruptionError
@@ -207,4 +208,4 @@ def test_nothing_new_is_nothing_to_do(database_url):
     fill(database_url, orders=5)
     Projector(database_url).catch_up()
     with psycopg.connect(database_url, autocommit=True) as conn:
-        assert advance(conn, 10) is None
+        assert advance(conn, Workspace(conn), 10) is None
