@@ -14,7 +14,7 @@ from psycopg.rows import DictRow
 
 from ledger.events import Event, Recorded
 from ledger.requests import Request, StoredAnswer, answer_request, find
-from ledger.store import AfterInsert, Beside, EventMapper, LedgerRecorder, translated
+from ledger.store import AfterInsert, Beside, EventMapper, LedgerRecorder, row_of, translated
 
 _RECONNECT_S = 2.0
 
@@ -103,9 +103,8 @@ class Ledger(Application[str]):
                 answer_request(request, result, curs, position)
 
         with translated():
-            # Past `EventStore.put`, which would build two more objects an event only to tell their ids.
-            stored = [self.mapper.to_stored_event(recorded) for recorded in events]
-            ids = self.recorder.insert_events(stored, beside=beside, after=under_lock)
+            # Past `EventStore.put`, which would build three more objects an event only to tell their ids.
+            ids = self.recorder.append([row_of(recorded) for recorded in events], beside=beside, after=under_lock)
         return ids[-1] if ids else None
 
     def answered_before(self, merchant_id: str, idempotency_key: str) -> StoredAnswer | None:

@@ -9,7 +9,8 @@ failure is told, not repeated.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import psycopg
 from eventsourcing.persistence import IntegrityError, Mapper, MapperDeserialisationError, PersistenceError, StoredEvent
@@ -17,7 +18,7 @@ from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastor
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from ledger.events import Recorded, decode, encode, topic_of
+from ledger.events import Recorded, decode, encode
 from schemas.errors import CorruptionError, LedgerError, RetryableError
 
 Beside = Callable[[Cursor[DictRow]], None]
@@ -48,13 +49,27 @@ class RequestRepeatedError(LedgerError):
     """The idempotency key was used by a request that committed first."""
 
 
+class Row(NamedTuple):
+    """An event as it stands in the log; what the library calls a stored event, at a third of the price."""
+
+    originator_id: UUID | str
+    originator_version: int
+    topic: str
+    state: bytes
+
+
+def row_of(recorded: Recorded) -> Row:
+    """Return the row of an event in its place."""
+    stream, version, event = recorded
+    return Row(stream, version, type(event).__name__, encode(event))
+
+
 class EventMapper(Mapper[str]):
     """Stores events under their class name as JSON; see `ledger.events`."""
 
     def to_stored_event(self, domain_event: Any) -> StoredEvent:
-        """Return the row of a `Recorded` event."""
-        stream, version, event = domain_event
-        return StoredEvent(stream, version, topic_of(event), encode(event))
+        """Return the library's form of a `Recorded` event."""
+        return StoredEvent(*row_of(domain_event))
 
     def to_domain_event(self, stored_event: StoredEvent) -> Any:
         """Return the `Recorded` event of a row. Raises MapperDeserialisationError where the row is not ours."""
@@ -72,52 +87,42 @@ class LedgerRecorder(PostgresApplicationRecorder):
     def __init__(self, datastore: PostgresDatastore, *, events_table_name: str = "events") -> None:
         super().__init__(datastore, events_table_name=events_table_name)
 
-    def insert_events(
-        self,
-        stored_events: Sequence[StoredEvent],
-        *,
-        beside: Beside | None = None,
-        after: AfterInsert | None = None,
-        **_: Any,
-    ) -> Sequence[int] | None:
-        """Append the events and run `beside` before and `after` behind them, all in one transaction.
+    def insert_events(self, stored_events: Sequence[StoredEvent], **_: Any) -> Sequence[int] | None:
+        """Append the events as the library hands them over, and return their notification ids, in order."""
+        return self.append([Row(e.originator_id, e.originator_version, e.topic, e.state) for e in stored_events])
+
+    def append(
+        self, rows: Sequence[Row], *, beside: Beside | None = None, after: AfterInsert | None = None
+    ) -> Sequence[int]:
+        """Append the rows and run `beside` before and `after` behind them, all in one transaction.
 
         Returns the notification ids, in order. Raises eventsourcing's PersistenceError; see `translated`.
         """
         with self.datastore.get_connection() as conn, conn.transaction(), conn.cursor() as curs:
             if beside is not None:
                 beside(curs)
-            ids = self._append(curs, stored_events) if stored_events else range(0)
+            ids = self._insert(curs, rows) if rows else range(0)
             if after is not None:
                 after(curs, ids[-1] if ids else None)
         return ids
 
-    def _append(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent]) -> range:
+    def _insert(self, curs: Cursor[DictRow], rows: Sequence[Row]) -> range:
         # The lock makes the order of ids the order of commits: without it a reader that follows the ids passes over a
         # gap that is filled later. It is taken last and held until the commit, for the write only.
         self._lock_table(curs)
         self._notify_channel(curs)
-        if len(stored_events) < _COPY_FROM_ROWS:
-            curs.execute(_INSERT, _columns(stored_events))
+        if len(rows) < _COPY_FROM_ROWS:
+            curs.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)])
         else:
             with curs.copy(_COPY) as copy:
                 copy.set_types(["text", "int8", "text", "bytea"])
-                for event in stored_events:
-                    copy.write_row((event.originator_id, event.originator_version, event.topic, event.state))
+                for row in rows:
+                    copy.write_row(row)
         curs.execute("SELECT currval('ledger.events_notification_id_seq') AS last")
-        row = curs.fetchone()
-        assert row is not None  # noqa: S101 - currval always answers
+        found = curs.fetchone()
+        assert found is not None  # noqa: S101 - currval always answers
         # Nobody else draws from the sequence while the lock is held, so the ids have no gap.
-        return range(row["last"] - len(stored_events) + 1, row["last"] + 1)
-
-
-def _columns(stored_events: Sequence[StoredEvent]) -> tuple[list[Any], ...]:
-    return (
-        [event.originator_id for event in stored_events],
-        [event.originator_version for event in stored_events],
-        [event.topic for event in stored_events],
-        [event.state for event in stored_events],
-    )
+        return range(found["last"] - len(rows) + 1, found["last"] + 1)
 
 
 @contextmanager
