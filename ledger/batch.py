@@ -12,7 +12,7 @@ import orjson
 
 from ledger.commissions import DUPLICATE, Order, evolve, fold, same_order, take_fact, take_parked
 from ledger.directory import Directory, Program
-from ledger.events import Event, ParkedRefundRejected, Recorded, RefundParked, Stream
+from ledger.events import Event, OrderTaken, ParkedRefundRejected, Recorded, RefundParked, Stream
 from ledger.orders import fact_of, place
 from schemas.errors import RejectedError
 from schemas.money import to_decimal_string
@@ -86,13 +86,6 @@ class DeadLetter(NamedTuple):
     error: RejectedError
 
 
-class Customer(NamedTuple):
-    """What a person's order told about the person."""
-
-    name: str | None
-    email: str | None
-
-
 class Batch:
     """Decides messages one after the other; each sees what those before it did."""
 
@@ -109,7 +102,7 @@ class Batch:
         self.unparked: list[str] = []
         self.newest: dict[tuple[str, str], datetime] = {}
         self.ignored: dict[tuple[str, date, str], list[int]] = {}
-        self.customers: dict[tuple[str, str], Customer] = {}
+        self.customers: dict[tuple[str, str], tuple[str | None, str | None]] = {}
         self.notes: dict[tuple[str, str], tuple[str | None, Mapping[str, str]]] = {}
         self.counts = dict.fromkeys(OUTCOMES, 0)
         self.directory_position = directory.position
@@ -143,21 +136,25 @@ class Batch:
     def _place(self, program: Program, stream: str, told: OrderPlaced, cause: str) -> Result:
         known = stream in self._streams
         if known:
-            order = self._order(stream)
-            if order.taken is not None and same_order(order.taken, told):
+            taken = self._order(stream).taken
+            if taken is not None and same_order(taken, told):
                 return self._result("duplicate", stream, told.order_id)
         events = place(program, told, self._now, cause, self._hash_key)
         if not events:
             self._ignore(program, told)
             return Result("ignored", told.order_id)
         self._append(stream, events)
-        self._keep_newest(told, events[0].partner_id)  # type: ignore[attr-defined]
-        self._keep_people(told)
-        outcome = "earned" if events[0].to_state == "pending" else "skipped"  # type: ignore[attr-defined]
+        first: OrderTaken = events[0]  # type: ignore[assignment]
+        self._keep_newest(told, first.partner_id)
+        if told.customer_id is not None:
+            self._keep_people(told, told.customer_id)
+        if told.metadata:
+            self.notes[told.merchant_id, told.order_id] = (told.customer_id, told.metadata)
+        outcome = "earned" if first.to_state == "pending" else "skipped"
         if known:
             self._unpark(stream)
             return self._result(outcome, stream, told.order_id)
-        return Result(outcome, told.order_id, events[0].amount_minor, told.currency)  # type: ignore[attr-defined]
+        return Result(outcome, told.order_id, first.amount_minor, told.currency)
 
     def _unpark(self, stream: str) -> None:
         order = self._order(stream)
@@ -180,13 +177,12 @@ class Batch:
         if newest is None or newest < told.occurred_at:
             self.newest[key] = told.occurred_at
 
-    def _keep_people(self, told: OrderPlaced) -> None:
-        if told.customer_id is not None and (told.customer_name or told.customer_email):
-            key = (told.merchant_id, told.customer_id)
-            before = self.customers.get(key, Customer(None, None))
-            self.customers[key] = Customer(told.customer_name or before.name, told.customer_email or before.email)
-        if told.metadata:
-            self.notes[told.merchant_id, told.order_id] = (told.customer_id, told.metadata)
+    def _keep_people(self, told: OrderPlaced, customer_id: str) -> None:
+        name, email = told.customer_name, told.customer_email
+        if name or email:
+            key = (told.merchant_id, customer_id)
+            before = self.customers.get(key)
+            self.customers[key] = (name or before[0], email or before[1]) if before else (name, email)
 
     # --- refunds, cancellations, disputes ---
 
@@ -206,14 +202,19 @@ class Batch:
         return order
 
     def _append(self, stream: str, events: Sequence[Event]) -> None:
-        known = self._streams.setdefault(stream, [])
+        known = self._streams.get(stream)
+        if known is None:
+            # A new order, as nearly all are: nobody has asked what it adds up to, so nothing is folded.
+            self._record(stream, 0, events)
+            return
         self._record(stream, len(known), events)
         order = self._orders.get(stream)
-        for event in events if order is not None else ():
-            evolve(order, event)  # type: ignore[arg-type]
+        if order is not None:
+            for event in events:
+                evolve(order, event)
 
     def _record(self, stream: str, version: int, events: Sequence[Event]) -> None:
-        self._streams[stream].extend(events)
+        self._streams.setdefault(stream, []).extend(events)
         for event in events:
             version += 1
             self.events.append(Recorded(stream, version, event))

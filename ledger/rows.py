@@ -8,6 +8,7 @@ circle.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -160,7 +161,10 @@ def _add_ignored(curs: Cursor[DictRow], batch: Batch) -> None:
 
 
 def _upsert_customers(curs: Cursor[DictRow], batch: Batch) -> None:
-    rows = [{"m": m, "c": c, "n": told.name, "e": told.email} for (m, c), told in sorted(batch.customers.items())]
+    rows = [
+        {"m": m, "c": c, "n": name, "e": email}
+        for (m, c), (name, email) in sorted(batch.customers.items(), key=itemgetter(0))
+    ]
     curs.execute(
         "INSERT INTO people.customers AS c (merchant_id, customer_id, name, email)"
         " SELECT * FROM json_to_recordset(%s) AS t(m text, c text, n text, e text)"
