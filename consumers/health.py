@@ -38,7 +38,6 @@ class Health:
     def begin(self, condition: str, doing: str) -> None:
         """Tell that the condition is on its way to being fine, which is nothing to warn of."""
         self._reasons[condition] = doing
-        self._warned.discard(condition)
 
     def down(self, condition: str, reason: str) -> None:
         """Tell that the condition is not fine, and why. Another reason for the same condition is not another line."""

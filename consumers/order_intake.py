@@ -45,6 +45,10 @@ _GRACE_S = 5.0
 _NO_PARTITION = -1
 
 
+class GroupStuckError(RetryableError):
+    """The consumer group did not form, though the broker answers."""
+
+
 class OrderIntake(Service):
     """The service that reads the orders topic. Started and stopped by the Faust app; one a process."""
 
@@ -104,6 +108,8 @@ class OrderIntake(Service):
             except TopicMissingError as error:
                 self._health.up("broker")
                 self._health.down("topic", str(error))
+            except GroupStuckError as error:
+                self._health.down("intake", str(error))
             except RetryableError as error:
                 self._health.down("database", str(error))
             except (KafkaError, OSError) as error:
@@ -160,7 +166,7 @@ class OrderIntake(Service):
         )
 
     async def _in_time(self, joining: Coroutine[Any, Any, T]) -> T:
-        """Return what comes of it. Raises BrokerAwayError when the group does not form, which is all that it waits for.
+        """Return what comes of it. Raises GroupStuckError when the group does not form, which is all that it waits for.
 
         A new member of the group is then our best offer: the embedded broker can wait for ever for a leader that left.
         """
@@ -169,7 +175,7 @@ class OrderIntake(Service):
         try:
             return await asyncio.wait_for(joining, timeout_s)
         except TimeoutError as error:
-            raise BrokerAwayError(f"the consumer group did not form within {timeout_s:g} s") from error
+            raise GroupStuckError(f"the consumer group did not form within {timeout_s:g} s") from error
 
     async def _find_source(self) -> None:
         self._source_name = (await self._broker.log()).source

@@ -3,7 +3,8 @@
 from ledger.postings import RULES, Move
 
 COLUMNS = (
-    "pending_minor", "approved_minor", "held_minor", "in_payout_minor", "paid_minor", "clawed_back_minor", "expense_minor",
+    "pending_minor", "approved_minor", "held_minor", "in_payout_minor", "paid_minor", "clawed_back_minor",
+    "expense_minor",
 )  # fmt: skip
 KEY = ("merchant_id", "partner_id", "currency")
 
@@ -16,7 +17,7 @@ class Balances(dict[tuple[str, str, str], list[int]]):
     """The balances that the events taken so far make."""
 
     def take(self, key: tuple[str, str, str], move: Move, amount_minor: int) -> None:
-        """Add the postings of events of one kind to the row of their merchant, partner and currency; both sides stand in it."""
+        """Add the postings of events of one kind to their row; both sides of each stand in it."""
         sides = _SIDES.get(move)
         if sides is not None:
             row = self.setdefault(key, [0] * len(COLUMNS))

@@ -28,7 +28,8 @@ class Workspace:
         self._batches = 0
         for name in ("facts", "sums", "moves"):
             conn.execute(statements.section("facts", name).encode())
-        # Plans of small batches are kept. One that was made while a table was small must not read it whole when it has grown.
+        # Plans of small batches are kept. One that was made while a table was small must not read it whole once it has
+        # grown.
         for scan in _UNSEEN:
             conn.execute(f"SET {scan} TO off".encode())
 
@@ -67,7 +68,7 @@ def apply(
     *,
     prepare: bool = False,
 ) -> None:
-    """Apply the facts to the models. Statements that are about none of the batch's topics are left out: that costs no plan."""
+    """Apply the facts to the models. Statements that are about none of the batch's topics are left out."""
     for name in ("facts", *(model.name for model in models)):
         for statement in statements.applying(name):
             if statement.kind in kinds and (statement.topics is None or not statement.topics.isdisjoint(topics)):

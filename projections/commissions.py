@@ -70,7 +70,7 @@ class Standing:
         self.fault: str | None = None
 
     def take(self, event: Event, position: int) -> None:
-        """Take the stream's next event; what it may not say in this place is noted as the `fault` (the first one stays)."""
+        """Take the stream's next event; the first that is not legal where it stands is noted as the `fault`."""
         self.version += 1
         self.last_position = position
         if isinstance(event, CommissionMoved):

@@ -1,4 +1,4 @@
-"""Customers, told once more in Python from their commissions, for `verify` (which compares those with the log itself)."""
+"""Customers, told once more in Python from commissions, for `verify` (which compares those with the log itself)."""
 
 from datetime import datetime
 from typing import Any

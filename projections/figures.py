@@ -41,8 +41,9 @@ def _end(day: date, interval: str) -> date:
 
 
 def query(*, of_partner: bool) -> LiteralString:
-    """Return the query: a row per stretch that has any figures, one for all the days behind the last, one for what is owed now."""
+    """Return the query: a row per stretch with figures, one for all days behind the last, one for what is owed now."""
     mine: LiteralString = " AND partner_id = %(partner_id)s" if of_partner else ""
+    whose: LiteralString = "merchant_id = %(merchant_id)s AND currency = %(currency)s" + mine
     return f"""
     SELECT
         'figures' AS kind,
@@ -54,14 +55,13 @@ def query(*, of_partner: bool) -> LiteralString:
         sum(reversed)::bigint AS reversed, sum(rejected)::bigint AS rejected
     FROM (
         SELECT
-            day, gross_minor, refunded_minor, earned_minor + adjusted_minor + clawed_back_minor - rejected_minor AS earned_minor,
-            paid_minor, 0 AS conversions, 0 AS skipped, 0 AS reversed, 0 AS rejected
-        FROM read.revenue
-        WHERE merchant_id = %(merchant_id)s AND currency = %(currency)s AND day >= %(from_on)s{mine}
+            day, sum(gross_minor) AS gross_minor, sum(refunded_minor) AS refunded_minor,
+            sum(earned_minor + adjusted_minor + clawed_back_minor - rejected_minor) AS earned_minor,
+            sum(paid_minor) AS paid_minor, 0 AS conversions, 0 AS skipped, 0 AS reversed, 0 AS rejected
+        FROM read.revenue WHERE {whose} AND day >= %(from_on)s GROUP BY day
         UNION ALL
-        SELECT day, 0, 0, 0, 0, conversions, skipped, reversed, rejected
-        FROM read.conversions
-        WHERE merchant_id = %(merchant_id)s AND currency = %(currency)s AND day >= %(from_on)s{mine}
+        SELECT day, 0, 0, 0, 0, sum(conversions), sum(skipped), sum(reversed), sum(rejected)
+        FROM read.conversions WHERE {whose} AND day >= %(from_on)s GROUP BY day
     ) AS days
     GROUP BY first_on
     UNION ALL
@@ -69,14 +69,14 @@ def query(*, of_partner: bool) -> LiteralString:
         'owed', NULL, NULL, NULL,
         coalesce(sum(pending_minor + approved_minor + held_minor + in_payout_minor + clawed_back_minor), 0)::bigint,
         NULL, NULL, NULL, NULL, NULL
-    FROM read.balances
-    WHERE merchant_id = %(merchant_id)s AND currency = %(currency)s{mine}"""
+    FROM read.balances WHERE {whose}"""  # noqa: S608 - parts of our own
 
 
 def metrics(days: Sequence[tuple[date, date]], rows: Sequence[dict[str, Any]], position: int) -> Metrics:
     """Return the metrics of the stretches from the query's rows.
 
-    What was owed at the end of each is found backwards, from what is owed now: what was paid since is added, what was earned taken off.
+    What was owed at the end of each is found backwards, from what is owed now: what was paid since is added, what was
+    earned since is taken off.
     """
     nothing = dict.fromkeys(_SUMMED, 0)
     owed = sum(row["earned_minor"] for row in rows if row["kind"] == "owed")

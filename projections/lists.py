@@ -7,9 +7,9 @@ STATES = ("pending", "approved", "held", "in_payout", "paid", "rejected", "rever
 
 FILTERS = ("customer_id", "payout_id", "partner_id", "state", "currency")
 
-# What finds a list in its index: the same expressions as there (`commissions.sql`). Other texts may have the same hash, so the texts
-# are asked for as well, in a way that the planner does not take for one more filter: it would expect far fewer rows than there
-# are, and rather sort them all than take the first of them in order.
+# What finds a list in its index: the same expressions as there (`commissions.sql`). Other texts may have the same hash,
+# so the texts are asked for as well, in a way that the planner does not take for one more filter: it would expect far
+# fewer rows than there are, and rather sort them all than take the first of them in order.
 _WHOLE: LiteralString = """hashtextextended(merchant_id, 0) = hashtextextended(%(merchant_id)s::text, 0)
     AND CASE WHEN merchant_id = %(merchant_id)s THEN true ELSE false END"""
 _NARROW: dict[str, LiteralString] = {
@@ -27,7 +27,9 @@ _NARROW: dict[str, LiteralString] = {
 }
 _IN_STATE: LiteralString = """hashtextextended(merchant_id || '/' || state || '/' || currency, 0)
         = hashtextextended(%(merchant_id)s::text || '/' || states.one || '/' || currencies.one, 0)
-    AND CASE WHEN merchant_id = %(merchant_id)s AND state = states.one AND currency = currencies.one THEN true ELSE false END"""
+    AND CASE
+        WHEN merchant_id = %(merchant_id)s AND state = states.one AND currency = currencies.one THEN true ELSE false
+    END"""
 _BESIDE: dict[str, LiteralString] = {
     "customer_id": " AND customer_id = %(customer_id)s",
     "payout_id": " AND payout_id = %(payout_id)s",
@@ -60,11 +62,12 @@ def commissions(given: Collection[str]) -> LiteralString:
     whole: LiteralString = "SELECT * FROM read.commissions WHERE "
     narrow = next((name for name in _NARROW if name in given), None)
     if narrow is None and ("state" in given or "currency" in given):
-        # A state has its rows in order per currency, a currency per state: the newest of each, then the newest of these.
+        # A state has its rows in order per currency, a currency per state: the newest of each, then of these.
         states = _ONE_STATE if "state" in given else _EACH_STATE
         currencies = _ONE_CURRENCY if "currency" in given else _EACH_CURRENCY
         each = whole + _IN_STATE + _BETWEEN + _NEWEST
-        return f"WITH RECURSIVE {states}, {currencies} SELECT found.* FROM states, currencies, LATERAL ({each}) AS found{_NEWEST}"
+        found = f"SELECT found.* FROM states, currencies, LATERAL ({each}) AS found"  # noqa: S608 - parts of our own
+        return f"WITH RECURSIVE {states}, {currencies} {found}{_NEWEST}"
     query = whole + (_NARROW[narrow] if narrow else _WHOLE) + _BETWEEN
     for name in FILTERS:
         if name in given and name != narrow:

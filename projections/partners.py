@@ -36,7 +36,7 @@ _STANDING_AFTER: dict[type[Event], str] = {
 
 @dataclass
 class Partners:
-    """The partners that the events taken so far make; the rows of three tables by their keys. Events come stream by stream."""
+    """The partners that the events taken so far make: the rows of three tables. Events come stream by stream."""
 
     partners: dict[tuple[Any, ...], list[Any]] = field(default_factory=dict)
     rates: dict[tuple[Any, ...], list[Any]] = field(default_factory=dict)
@@ -72,4 +72,4 @@ class Partners:
 
     def rows(self) -> dict[tuple[Any, ...], list[Any]]:
         """Return the rows of the table of partners."""
-        return {key: [row[0], row[1], self._changed[key], *row[3:]] for key, row in self.partners.items()}  # type: ignore[index]
+        return {key: [row[0], row[1], self._changed[key], *row[3:]] for key, row in self.partners.items()}

@@ -1,4 +1,4 @@
-"""Async queries for the web: each is one statement, so that its rows and the position that they reflect are of one moment."""
+"""Async queries for the web: each is one statement, so that rows and the position they reflect are of one moment."""
 
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
@@ -31,6 +31,9 @@ _POSITION_BITS = 40
 _FIRST, _LAST = -(2**62), 2**62
 
 
+_AS_OF: LiteralString = "SELECT tracked.position AS tracked, found.* FROM read.tracked LEFT JOIN LATERAL ("
+
+
 class Lag(NamedTuple):
     """Where the read models are, and where the log is."""
 
@@ -50,7 +53,7 @@ class Reads:
     async def _ask(self, query: LiteralString, params: Mapping[str, Any]) -> tuple[int, list[dict[str, Any]]]:
         """Return the position and the query's rows; the query's first column is never null."""
         # One outer row and no join clause: only a nested loop can do that, and it keeps the order of the rows.
-        whole = f"SELECT tracked.position AS tracked, found.* FROM read.tracked LEFT JOIN LATERAL ({query}) AS found ON true"
+        whole = _AS_OF + query + ") AS found ON true"
         async with self._pool.connection() as conn, conn.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(whole, params)
             rows = await cursor.fetchall()
@@ -65,7 +68,7 @@ class Reads:
         """Return the position of the read models and of the newest event."""
         async with self._pool.connection() as conn:
             cursor = await conn.execute(
-                "SELECT tracked.position, coalesce((SELECT max(notification_id) FROM ledger.events), 0) FROM read.tracked"
+                "SELECT position, coalesce((SELECT max(notification_id) FROM ledger.events), 0) FROM read.tracked"
             )
             row = await cursor.fetchone()
         return Lag(*row) if row else Lag(0, 0)
@@ -76,7 +79,7 @@ class Reads:
             row = await (await conn.execute("SELECT position FROM read.tracked")).fetchone()
         return int(row[0]) if row else 0
 
-    # --- commissions ---------------------------------------------------------------------------------------------------
+    # --- commissions ---
 
     async def commissions(
         self,
@@ -92,7 +95,7 @@ class Reads:
         after: int | None = None,
         limit: int = 50,
     ) -> Page[Commission, int]:
-        """Return commissions, those of the newest orders first; `from_on` and `to_on` are days of the order, both included."""
+        """Return commissions, newest orders first; `from_on` and `to_on` are days of the order, both included."""
         params = {
             "merchant_id": merchant_id, "partner_id": partner_id, "state": state, "customer_id": customer_id,
             "currency": currency, "payout_id": payout_id, "rows": limit + 1, "states": list(lists.STATES),
@@ -113,7 +116,7 @@ class Reads:
         return Found(Commission(**rows[0]) if rows else None, position)
 
     async def due_commissions(self, now: datetime, limit: int) -> list[tuple[str, str]]:
-        """Return (merchant_id, order_id) of pending commissions of all merchants that are due, those due longest first."""
+        """Return (merchant_id, order_id) of pending commissions that are due, of all merchants, longest due first."""
         async with self._pool.connection() as conn:
             cursor = await conn.execute(
                 "SELECT merchant_id, order_id FROM read.commissions"
@@ -122,7 +125,7 @@ class Reads:
             )
             return await cursor.fetchall()
 
-    # --- balances ------------------------------------------------------------------------------------------------------
+    # --- balances ---
 
     async def balances(
         self,
@@ -152,7 +155,7 @@ class Reads:
             rows, position, limit, lambda row: Balance(**row), lambda balance: (balance.partner_id, balance.currency)
         )
 
-    # --- partners and programs -----------------------------------------------------------------------------------------
+    # --- partners and programs ---
 
     async def partners(
         self, merchant_id: str, *, now: datetime, standing: str | None = None, after: int | None = None, limit: int = 50
@@ -175,12 +178,13 @@ class Reads:
     async def program(self, merchant_id: str) -> Found[Program]:
         """Return the merchant's program with the terms told last."""
         position, rows = await self._ask(
-            "SELECT merchant_id, name, currency, time_zone, terms FROM read.programs WHERE merchant_id = %(merchant_id)s",
+            "SELECT merchant_id, name, currency, time_zone, terms FROM read.programs"
+            " WHERE merchant_id = %(merchant_id)s",
             {"merchant_id": merchant_id},
         )
         return Found(Program(**rows[0]) if rows else None, position)
 
-    # --- customers -----------------------------------------------------------------------------------------------------
+    # --- customers ---
 
     async def customers(
         self, merchant_id: str, *, partner_id: str | None = None, after: str | None = None, limit: int = 50
@@ -196,7 +200,7 @@ class Reads:
         position, rows = await self._ask(_CUSTOMER, {"merchant_id": merchant_id, "customer_id": customer_id})
         return Found(_customer(rows[0]) if rows else None, position)
 
-    # --- metrics -------------------------------------------------------------------------------------------------------
+    # --- metrics ---
 
     async def metrics(
         self,
@@ -210,7 +214,8 @@ class Reads:
     ) -> Metrics:
         """Return the figures of each day, ISO week or month (`interval`) from `from_on` to `to_on`, both included.
 
-        The first and last stretch are cut at those days. Raises ValueError for another interval, or days in the wrong order.
+        The first and last stretch are cut at those days. Raises ValueError for another interval, or for days in the
+        wrong order.
         """
         stretches = figures.stretches(from_on, to_on, interval)
         params = {
@@ -220,7 +225,7 @@ class Reads:
         position, rows = await self._ask(figures.query(of_partner=partner_id is not None), params)
         return figures.metrics(stretches, rows, position)
 
-    # --- intake and dead letters ---------------------------------------------------------------------------------------
+    # --- intake and dead letters ---
 
     async def intake(self) -> list[Partition]:
         """Return every partition of every source: these counts are of the log itself, not of a read model."""
@@ -231,8 +236,8 @@ class Reads:
     async def dead_letters(
         self, merchant_id: str | None, *, status: str | None = None, after: int | None = None, limit: int = 50
     ) -> Page[DeadLetter, int]:
-        """Return dead letters, newest first. A merchant of None asks as the operator, for those of all merchants and of none."""
-        query: LiteralString = f"SELECT {_DEAD_LETTER} FROM ledger.dead_letters WHERE sequence < %(after)s"
+        """Return dead letters, newest first. A merchant of None asks as the operator: of all merchants, and of none."""
+        query: LiteralString = _DEAD_LETTERS + "sequence < %(after)s"
         if merchant_id is not None:
             query += " AND merchant_id = %(merchant_id)s"
         if status is not None:
@@ -249,7 +254,7 @@ class Reads:
 
     async def dead_letter(self, merchant_id: str | None, dead_letter_id: str) -> Found[DeadLetter]:
         """Return one dead letter of the merchant; a merchant of None asks as the operator."""
-        query: LiteralString = f"SELECT {_DEAD_LETTER} FROM ledger.dead_letters WHERE dead_letter_id = %(id)s"
+        query: LiteralString = _DEAD_LETTERS + "dead_letter_id = %(id)s"
         if merchant_id is not None:
             query += " AND merchant_id = %(merchant_id)s"
         position, rows = await self._ask(query, {"merchant_id": merchant_id, "id": dead_letter_id})
@@ -324,7 +329,7 @@ _CUSTOMERS: LiteralString = (
     + "AND customer.customer_id > %(after)s GROUP BY customer.customer_id ORDER BY customer.customer_id LIMIT %(rows)s"
 )
 _CUSTOMERS_OF_PARTNER: LiteralString = (
-    "SELECT whole.* FROM (SELECT DISTINCT customer_id FROM read.customers"
+    "SELECT whole.* FROM (SELECT DISTINCT customer_id FROM read.customers"  # noqa: S608 - parts of our own
     " WHERE merchant_id = %(merchant_id)s AND partner_id = %(partner_id)s AND customer_id > %(after)s) AS brought,"
     " LATERAL ("
     + _CUSTOMER_ROW
@@ -332,9 +337,9 @@ _CUSTOMERS_OF_PARTNER: LiteralString = (
     " WHERE whole.partner_id = %(partner_id)s ORDER BY brought.customer_id LIMIT %(rows)s"
 )
 
-_DEAD_LETTER: LiteralString = (
-    "sequence, dead_letter_id, merchant_id, source, topic, partition, position, key, raw, code, path, reason,"
-    " received_at, status, resolved_at, resolution"
+_DEAD_LETTERS: LiteralString = (
+    "SELECT sequence, dead_letter_id, merchant_id, source, topic, partition, position, key, raw, code, path, reason,"
+    " received_at, status, resolved_at, resolution FROM ledger.dead_letters WHERE "
 )
 
 

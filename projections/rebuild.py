@@ -1,7 +1,7 @@
 """Builds read models anew beside the live ones, in big steps, and swaps them in one transaction.
 
-Two sessions share the work: each takes every other step of the log apart and adds what only adds; what builds on earlier steps
-waits for its turn. Sums are kept until the end and applied once, and so are indexes and all that is cheaper done once.
+Two sessions share the work: each takes every other step of the log apart and adds what only adds; what builds on
+earlier steps waits for its turn. Sums are kept until the end and applied once, and so is all else that is cheaper once.
 """
 
 import os
@@ -27,7 +27,7 @@ from schemas.errors import RetryableError
 NEXT = "read_next"
 OLD = "read_old"
 
-# Measured: smaller steps pay more often for what each costs, larger ones gain nothing and leave one session without work.
+# Measured: smaller steps pay more often for what each costs, larger ones gain nothing and leave a session without work.
 CHUNK_EVENTS = 100_000
 
 _SESSIONS = 2
@@ -54,8 +54,9 @@ def rebuild(
 ) -> Rebuilt:
     """Build the named read models (all for None) from the log, and put them in the place of the live ones.
 
-    Readers and the projector go on meanwhile. A crash at any moment leaves the live ones as they are; what it left behind is
-    dropped by the next rebuild. Raises ValueError for a name that is none, RetryableError while another rebuild runs, psycopg.Error.
+    Readers and the projector go on meanwhile. A crash at any moment leaves the live ones as they are; what it left
+    behind is dropped by the next rebuild. Raises ValueError for a name that is none, RetryableError while another
+    rebuild runs, psycopg.Error.
     """
     models = schema.named(names)
     with ExitStack() as stack:
@@ -179,7 +180,8 @@ class _Building:
     def swap(self) -> int:
         """Apply the rest and exchange the schemas in one transaction; returns the position.
 
-        Renaming a schema takes no lock on its tables, so no reader waits; the old tables are dropped when their last reader is done.
+        Renaming a schema takes no lock on its tables, so no reader waits. The old tables are dropped when their last
+        reader is done.
         """
         retries = stamina.retry_context(on=psycopg.errors.LockNotAvailable, attempts=None, timeout=None, wait_max=2.0)
         for attempt in retries:
@@ -193,7 +195,9 @@ class _Building:
 
     def _target(self) -> int:
         query = (
-            "SELECT coalesce(max(notification_id), 0) FROM ledger.events" if self._whole else "SELECT position FROM read.tracked"
+            "SELECT coalesce(max(notification_id), 0) FROM ledger.events"
+            if self._whole
+            else "SELECT position FROM read.tracked"
         )
         row = self._conn.execute(query.encode()).fetchone()
         return int(row[0]) if row else 0

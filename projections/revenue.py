@@ -5,7 +5,8 @@ from datetime import date
 from ledger.postings import RULES, Move
 
 COLUMNS = (
-    "gross_minor", "refunded_minor", "earned_minor", "adjusted_minor", "clawed_back_minor", "rejected_minor", "paid_minor",
+    "gross_minor", "refunded_minor", "earned_minor", "adjusted_minor", "clawed_back_minor", "rejected_minor",
+    "paid_minor",
 )  # fmt: skip
 KEY = ("merchant_id", "partner_id", "currency", "day")
 

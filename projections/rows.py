@@ -1,4 +1,4 @@
-"""What the reads return: frozen rows. Money in minor units with its currency beside it, instants in UTC, days in the program's zone."""
+"""What the reads return: frozen rows. Money in minor units, instants in UTC, days in the program's time zone."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -10,7 +10,7 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Row, Key]):
-    """A page of a list as of a position. `next` is the key that the next page starts behind, None: this was the last."""
+    """A page of a list as of a position. `next` is the key that the next page starts behind; None: there is none."""
 
     rows: list[Row]
     position: int
@@ -105,7 +105,7 @@ class CustomerRevenue:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """A customer; `partner_id` is who brought the customer: the partner of the first order. Name and e-mail may be unknown."""
+    """A customer, brought by the partner of the first order (`partner_id`). Name and e-mail may be unknown."""
 
     customer_id: str
     partner_id: str
@@ -131,7 +131,8 @@ class Program:
 class Figures:
     """The figures of the days `first_on` to `last_on`, in minor units of one currency.
 
-    `earned_minor` is after adjustments, clawbacks and rejections. `outstanding_minor` is what was owed at the end of the last day.
+    `earned_minor` is after adjustments, clawbacks and rejections. `outstanding_minor` is what was owed at the end of
+    the last day.
     """
 
     first_on: date
@@ -176,7 +177,7 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that was refused for good. `raw` is None for an empty message and once erased; `sequence` orders the list."""
+    """A message that was refused for good. `raw` is None where it was empty or erased; `sequence` orders the list."""
 
     sequence: int
     dead_letter_id: str

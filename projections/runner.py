@@ -17,7 +17,7 @@ from schemas.errors import CorruptionError
 EVENTS_CHANNEL = "events"
 READ_MODELS_CHANNEL = "read_models"
 
-# Large enough that the cost of planning is shared by many, small enough that a reader never waits long for the next position.
+# Large enough that what a batch costs is shared by many, small enough that nobody waits long for the next position.
 BATCH_EVENTS = 10_000
 
 # A log this far ahead of empty read models is faster rebuilt than followed.
@@ -57,7 +57,7 @@ class Projector:
                 log.warning("the projector lost the database", error=str(error).strip())
 
     def catch_up(self) -> int:
-        """Apply what the log holds now, once, and return the position. Raises psycopg.OperationalError, CorruptionError."""
+        """Apply what the log holds now, once; return the position. Raises psycopg.OperationalError, CorruptionError."""
         with self._session() as conn:
             self._bring_up_to_date(conn)
             workspace = Workspace(conn)
@@ -119,8 +119,9 @@ def tracked(conn: Connection[Any]) -> int:
 def advance(conn: Connection[Any], workspace: Workspace, batch_events: int) -> int | None:
     """Apply the next events, at most `batch_events`, to every read model in one transaction.
 
-    Returns the position reached, None where there was nothing to apply. Ids are in the order of commits, for writers hold a
-    lock on the log: what is behind the tracked position is all there is. Raises CorruptionError, psycopg.OperationalError.
+    Returns the position reached, None where there was nothing to apply. Ids are in the order of commits, for writers
+    hold a lock on the log: what is behind the tracked position is all there is. Raises CorruptionError,
+    psycopg.OperationalError.
     """
     position = 0
     try:

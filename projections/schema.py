@@ -11,8 +11,8 @@ from projections import statements
 
 LIVE = "read"
 
-# The one who applies a batch holds the first: a second projector waits. The one who swaps schemas holds the second as well,
-# and everybody who reads several statements long shares it. Any numbers will do that nobody else uses.
+# Who applies a batch holds the first: a second projector waits. Who swaps schemas holds the second as well, and whoever
+# reads for several statements shares it. Who rebuilds holds the third. Any numbers will do that nobody else uses.
 LOCK_APPLY = 7_203_411_906
 LOCK_SWAP = 7_203_411_907
 LOCK_REBUILD = 7_203_411_908
@@ -38,7 +38,7 @@ MODELS = (
 
 
 def named(names: Sequence[str] | None) -> tuple[ReadModel, ...]:
-    """Return the read models of these names, all for None. Raises ValueError that lists the models for a name that is none."""
+    """Return the read models of these names, all for None. Raises ValueError, listing them, for a name that is none."""
     known = {model.name for model in MODELS}
     unknown = sorted(set(names or ()) - known)
     if unknown:
@@ -47,13 +47,13 @@ def named(names: Sequence[str] | None) -> tuple[ReadModel, ...]:
 
 
 def fingerprint(model: ReadModel) -> str:
-    """Return what the model's rows depend on besides the log, as a hash: its SQL, the facts' SQL and the posting rules."""
+    """Return a hash of what the model's rows depend on besides the log: its SQL, the facts' SQL, the posting rules."""
     parts = (statements.text("facts"), statements.text(model.name), repr(sorted(RULES.items(), key=repr)))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def create(conn: Connection, schema: str, models: Sequence[ReadModel], position: int = 0) -> None:
-    """Create the schema with the models' tables, without their secondary indexes, as of the position. Inside a transaction."""
+    """Create the schema with the models' tables, without secondary indexes, as of the position; in a transaction."""
     conn.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
     conn.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(schema)))
     for name in ("facts", *(model.name for model in models)):
@@ -85,7 +85,7 @@ def ensure(conn: Connection) -> list[str]:
 
 
 def stale(conn: Connection) -> list[str]:
-    """Return the names of the read models that were built by other SQL or other posting rules than those of this version."""
+    """Return the names of the read models that were built by other SQL or posting rules than those of this version."""
     rows = conn.execute("SELECT model, fingerprint FROM read.tracking").fetchall()
-    known = dict(rows)
+    known: dict[str, str] = dict(rows)
     return [model.name for model in MODELS if known.get(model.name) != fingerprint(model)]

@@ -1,4 +1,4 @@
-"""Reads the `.sql` file that stands beside each read model: named sections, each under a heading like `-- apply: open --`."""
+"""Reads the `.sql` files beside the read models: sections, each under a heading such as `-- apply: move --`."""
 
 import re
 from enum import StrEnum
@@ -12,7 +12,7 @@ _HEADING = re.compile(r"^-- (?P<name>[a-z][a-z: ]*?)(?: \(on (?P<kinds>[A-Za-z ]
 
 
 class Kind(StrEnum):
-    """When a rebuild, which has many batches in hand at once, may run a statement. The projector runs all in the order of the file."""
+    """When a rebuild, with its many batches at once, may run a statement. The projector runs all in order."""
 
     EARLY = "apply early"
     """At any time: it only adds rows that no other statement of its kind touches."""
@@ -71,7 +71,7 @@ def _statement(heading: re.Match[str], body: str) -> Statement:
 
 
 def _topics(kinds: str | None) -> frozenset[str] | None:
-    """A heading names kinds of events, which may be a base class: all the topics below it are meant."""
+    """Return the topics of the kinds that a heading names; a base class means all below it."""
     if kinds is None:
         return None
     bases = tuple(getattr(events, kind) for kind in kinds.split())

@@ -1,4 +1,4 @@
-"""Compares every read model with an independent fold of the log, and the log with its own rules; names the first differences."""
+"""Compares every read model with an independent fold of the log, and the log with its rules; names what differs."""
 
 import multiprocessing
 import os
@@ -48,7 +48,7 @@ class Verified(NamedTuple):
 
 
 def verify(database_url: str, progress: Progress | None = None, *, processes: int | None = None) -> Verified:
-    """Compare the read models with the log, both as of one moment and one position. Nothing is changed or locked for long.
+    """Compare the read models with the log, both as of one moment and one position; nothing is changed.
 
     Uses as many processes as there are cores unless told otherwise. Raises psycopg.Error.
     """
@@ -79,7 +79,7 @@ def _moment(database_url: str) -> Iterator[tuple[Connection[Any], str]]:
 
 
 def _one(conn: Connection[Any], query: str) -> tuple[Any, ...]:
-    row = conn.execute(query).fetchone()  # type: ignore[call-overload]
+    row = conn.execute(query).fetchone()
     return tuple(row) if row else (None, None)
 
 
@@ -103,17 +103,15 @@ class _Log(NamedTuple):
                 _, merchant_id, order_id = name.split("/", 2)
                 sampled.setdefault(merchant_id, []).append(order_id)
         merchants = _merchants(conn)
-        orders = [
+        return [
             span for merchant_id in merchants for span in _spans(merchant_id, sampled.get(merchant_id, []), _SAMPLED)
         ]
-        return orders
 
     @contextmanager
     def seen(self) -> Iterator[Connection[Any]]:
         """Yield a connection that sees the same moment."""
         with psycopg.connect(self.database_url, autocommit=True, application_name="verify") as conn:
             conn.execute("SET TimeZone TO 'UTC'")
-            # In the order of the key, not sorted: the rows of a span are read once, as they are needed.
             conn.execute("SET jit TO off")
             conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             conn.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self.snapshot)))
@@ -121,13 +119,13 @@ class _Log(NamedTuple):
 
 
 def _spans(merchant_id: str, sample: Sequence[str], every: int) -> list[Span]:
-    """Cut a merchant's ids at every so many of the sample (in the order of bytes, which is that of UTF-8's code points)."""
+    """Cut a merchant's ids at every so many of the sample, by bytes (which is the order of code points in UTF-8)."""
     cuts = sorted(set(sorted(sample)[every::every]))
     return [Span(merchant_id, low, high) for low, high in zip(["", *cuts], [*cuts, None], strict=True)]
 
 
 def _merchants(conn: Connection[Any]) -> list[str]:
-    """Return every merchant of whom the log or a read model has an order: skipping from one to the next, not reading all."""
+    """Return every merchant of whom the log or a read model has an order, skipping from one to the next."""
     found: set[str] = set()
     low = "order/"
     while row := conn.execute(
@@ -149,7 +147,7 @@ def _merchants(conn: Connection[Any]) -> list[str]:
     return sorted(found)
 
 
-# --- folding, alone or by several processes ------------------------------------------------------------------------------
+# --- folding, alone or by several processes ---
 
 _done: Any = None
 
@@ -220,7 +218,7 @@ def _add(whole: Share, other: Share) -> None:
     whole.counts.update(other.counts)
 
 
-# --- comparing ---------------------------------------------------------------------------------------------------------
+# --- comparing ---
 
 
 def _table(
@@ -237,7 +235,7 @@ def _compare(
     conn: Connection[Any], differences: Differences, model: str, table: str, key: Sequence[str], columns: Sequence[str],
     expected: dict[Any, list[Any]], *, zero: bool = False,
 ) -> None:  # fmt: skip
-    """Compare a table with the rows that the fold expects; with `zero` a row of zeros is as good as none. Empties `expected`."""
+    """Compare a table with the expected rows, which are used up; with `zero` a row of zeros is as good as none."""
     for row_key, found in _table(conn, table, key, columns):
         wanted = expected.pop(row_key, None)
         if wanted != found and not (zero and wanted is None and not any(found)):
@@ -282,7 +280,7 @@ def _compare_directory(conn: Connection[Any], share: Share, position: int) -> in
         opened.take(event, at)
         events += 1
     found = share.differences
-    _compare(conn, found, "programs", "programs", programs.KEY, programs.COLUMNS, opened)  # type: ignore[arg-type]
+    _compare(conn, found, "programs", "programs", programs.KEY, programs.COLUMNS, opened)
     _compare(conn, found, "partners", "partners", partners.KEY, partners.COLUMNS, known.rows())
     _compare(conn, found, "partners", "partner_rates", partners.RATE_KEY, partners.RATE_COLUMNS, known.rates)
     _compare(conn, found, "partners", "coupons", partners.COUPON_KEY, partners.COUPON_COLUMNS, known.coupons)

@@ -95,8 +95,9 @@ async def test_workers_join_and_leave_every_two_seconds(hurt_broker, own_postgre
     changes = 0
     async with pipeline(tmp_path, hurt_broker, own_postgres, seed) as p:
         p.start_worker()
-        p.start_worker()
         await p.victim()
+        p.start_worker()
+        await p.everybody_at_work()
         before = reading_lines(p.workers.started)
         while changes < rounds(10):
             at = time.monotonic()

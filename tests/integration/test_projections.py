@@ -13,7 +13,7 @@ from projections.runner import Projector, advance
 from projections.verify import verify
 from schemas.errors import CorruptionError
 from tests.support import random_log
-from tests.support.read_models import dump, execute, fill, ledger
+from tests.support.read_models import dump, execute, fill, fill_more, ledger
 
 
 @contextmanager
@@ -69,21 +69,6 @@ def test_a_new_event_is_announced_without_being_asked_for(database_url):
     with announcements(database_url) as conn, following(database_url, poll_s=30):
         wait_for(conn, position)
         wait_for(conn, fill_more(database_url, 2), timeout_s=20)
-
-
-def fill_more(url: str, seed: int) -> int:
-    """Write orders of another seed, of merchants that are there already; returns the last position."""
-    events = [e for e in random_log.log(seed, 20) if e.originator_id.startswith("order/")]
-    events = [e._replace(originator_id=e.originator_id + f"-{seed}", event=renamed(e.event, seed)) for e in events]
-    with ledger(url) as opened:
-        return random_log.append(opened, events)
-
-
-def renamed(event, seed: int):
-    """Return the event as one of another order."""
-    import msgspec
-
-    return msgspec.structs.replace(event, order_id=f"{event.order_id}-{seed}")
 
 
 def test_two_projectors_share_the_work_without_doing_it_twice(database_url):

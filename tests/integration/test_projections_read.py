@@ -12,7 +12,7 @@ from projections.read import Reads
 from projections.runner import Projector
 from tests.support import random_log
 from tests.support.random_log import START
-from tests.support.read_models import execute, fill, ledger
+from tests.support.read_models import execute, fill, ledger, renamed
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -89,8 +89,6 @@ async def test_pages_stay_where_they_are_while_rows_are_added(reads):
     with ledger(reads.url) as opened:
         for name in dict.fromkeys(e.originator_id for e in late):
             events = [e for e in late if e.originator_id == name]
-            from tests.integration.test_projections import renamed
-
             opened.record([e._replace(originator_id=f"{name}-late", event=renamed(e.event, "late")) for e in events])
     Projector(reads.url).catch_up()
     rest, after = [], first.next
@@ -264,7 +262,8 @@ async def test_due_commissions_are_those_that_are_due(reads):
     """The timer gets pending commissions whose time has come, of all merchants, those due longest first."""
     rows = execute(
         reads.url,
-        "SELECT due_at, merchant_id, order_id FROM read.commissions WHERE state = 'pending' AND due_at IS NOT NULL ORDER BY 1",
+        "SELECT due_at, merchant_id, order_id FROM read.commissions"
+        " WHERE state = 'pending' AND due_at IS NOT NULL ORDER BY 1",
     )
     assert len(rows) > 20
     now = rows[len(rows) // 2][0]

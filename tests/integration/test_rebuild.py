@@ -11,7 +11,7 @@ from projections.runner import Projector
 from projections.schema import LOCK_REBUILD, LOCK_SWAP, MODELS
 from projections.verify import verify
 from schemas.errors import RetryableError
-from tests.support.read_models import TABLES, dump, execute, fill
+from tests.support.read_models import TABLES, dump, execute, fill, fill_more
 
 NAMES = tuple(model.name for model in MODELS)
 
@@ -51,7 +51,7 @@ def test_one_read_model_can_be_rebuilt_alone(books, name):
     told = dump(books)
     model = next(model for model in MODELS if model.name == name)
     for table in model.tables:
-        execute(books, f"DELETE FROM read.{table}")
+        execute(books, "TRUNCATE read." + table)
     assert rebuild(books, [name], chunk_events=100).models == (name,)
     assert (dump(books), schemas(books)) == (told, ["read"])
 
@@ -112,7 +112,7 @@ def test_the_projector_goes_on_during_a_rebuild(books):
     thread.start()
     try:
         for seed in (20, 21, 22):
-            filling = threading.Thread(target=_fill_more, args=(books, seed))
+            filling = threading.Thread(target=fill_more, args=(books, seed))
             filling.start()
             rebuild(books, chunk_events=200)
             rebuild(books, ["balances", "customers"], chunk_events=200)
@@ -122,12 +122,6 @@ def test_the_projector_goes_on_during_a_rebuild(books):
         thread.join(30)
     Projector(books).catch_up()
     assert verify(books).differences == []
-
-
-def _fill_more(url, seed):
-    from tests.integration.test_projections import fill_more
-
-    fill_more(url, seed)
 
 
 def test_a_reader_in_the_middle_of_a_page_is_not_disturbed(books):

@@ -1,4 +1,4 @@
-"""Legal histories by the thousand: programs, partners and orders that a seed decides, made by the ledger's own decisions."""
+"""Legal histories by the thousand: a seed decides, and the ledger's own decisions make programs, partners, orders."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -54,9 +54,9 @@ def log(seed: int, orders: int, partners: int = 5) -> list[Recorded]:
     recorded = [event for merchant_id in MERCHANTS for event in _program(rng, merchant_id, partners)]
     while streams:
         number = rng.randrange(len(streams))
-        for _ in range(rng.randrange(1, 4)):
-            if streams[number]:
-                recorded.append(streams[number].pop(0))
+        several = rng.randrange(1, 4)
+        recorded += streams[number][:several]
+        del streams[number][:several]
         if not streams[number]:
             streams[number] = streams[-1]
             streams.pop()
@@ -160,7 +160,8 @@ def _taken(rng: random.Random, merchant_id: str, order_id: str, partners: int) -
     at = START + timedelta(days=rng.randrange(40), hours=rng.randrange(24), seconds=rng.randrange(3))
     total, partner_id = rng.choice((0, 1, 999, 10_000, 10**15)), f"p{rng.randrange(partners)}"
     common = _common(merchant_id, at) | {
-        "order_id": order_id, "occurred_on": at.date(), "partner_id": partner_id, "coupon_code": f"CODE-{partner_id.upper()}",
+        "order_id": order_id, "occurred_on": at.date(), "partner_id": partner_id,
+        "coupon_code": f"CODE-{partner_id.upper()}",
         "currency": rng.choice(CURRENCIES), "total_minor": total,
         "customer_id": rng.choice((None, "anna", "bob/1", 'çelik "x" \\', "7")),
     }  # fmt: skip
@@ -180,5 +181,6 @@ def _fact(rng: random.Random, taken: CommissionEarned | CommissionSkipped, numbe
     refund = {"refund_id": f"r{number}", "currency": taken.currency, "refund_minor": rng.randrange(1, 2_000)}
     return RefundParked(
         **_common(taken.merchant_id, at) | {"cause": f"test {number}"}, order_id=taken.order_id,
-        occurred_on=date(at.year, at.month, at.day), kind=kind, event_id=f"e{number}", **(refund if kind == "refund" else {}),
+        occurred_on=date(at.year, at.month, at.day), kind=kind, event_id=f"e{number}",
+        **(refund if kind == "refund" else {}),
     )  # fmt: skip

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import psycopg
 from psycopg import sql
 
@@ -29,6 +30,19 @@ def fill(url: str, seed: int = 1, orders: int = 300) -> int:
     """Write a random log; returns the position of its last event."""
     with ledger(url) as opened:
         return random_log.append(opened, random_log.log(seed, orders))
+
+
+def fill_more(url: str, seed: int) -> int:
+    """Write orders of another seed, of merchants that are there already; returns the last position."""
+    events = [e for e in random_log.log(seed, 20) if e.originator_id.startswith("order/")]
+    events = [e._replace(originator_id=e.originator_id + f"-{seed}", event=renamed(e.event, seed)) for e in events]
+    with ledger(url) as opened:
+        return random_log.append(opened, events)
+
+
+def renamed(event: Any, suffix: object) -> Any:
+    """Return the event as one of another order."""
+    return msgspec.structs.replace(event, order_id=f"{event.order_id}-{suffix}")
 
 
 def dump(url: str) -> dict[str, list[tuple[Any, ...]]]:
