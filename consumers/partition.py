@@ -1,7 +1,6 @@
 """One partition while this worker has it: its messages, in order, into the books."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -48,7 +47,7 @@ class Partition:
         self._intake, self._health, self._slots, self._now = intake, health, slots, now
         self._batch_messages, self._batch_bytes = batch_messages, batch_bytes
         self._on_moved, self._on_room = on_moved, on_room
-        self._waiting: deque[Message] = deque()
+        self._waiting: list[Message] = []
         self._waiting_bytes = 0
         self._filled = asyncio.Event()
         self._closed = False
@@ -99,14 +98,12 @@ class Partition:
             self._filled.clear()
 
     def _next_batch(self) -> list[Message]:
-        batch: list[Message] = []
-        size = 0
-        while self._waiting and len(batch) < self._batch_messages:
-            size += _size(self._waiting[0])
-            if batch and size > self._batch_bytes:
-                break
-            batch.append(self._waiting.popleft())
-        self._waiting_bytes = max(0, self._waiting_bytes - size) if self._waiting else 0
+        batch = self._waiting[: self._batch_messages]
+        size = sum(map(_size, batch))
+        while size > self._batch_bytes and len(batch) > 1:
+            size -= _size(batch.pop())
+        del self._waiting[: len(batch)]
+        self._waiting_bytes -= size
         self._on_room()
         return batch
 

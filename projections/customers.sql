@@ -1,4 +1,10 @@
 -- table --
+-- (A composite can be compared, and so have a minimum, from PostgreSQL 18 on; only a named one can be taken apart again.)
+CREATE TYPE first_order AS (
+    occurred_at timestamptz,
+    position bigint,
+    partner_id text COLLATE "C"
+);
 -- What each customer bought per currency, counting the orders that earned a commission, and who brought the customer: the partner of
 -- the order that was placed first (at the same instant, the one recorded first), whenever it was told.
 CREATE TABLE customers (
@@ -24,19 +30,22 @@ INSERT INTO customers AS customer (
     merchant_id, customer_id, currency, partner_id
 )
 SELECT
-    count(*),
-    sum(total_minor),
-    0,
-    (array_agg(position ORDER BY occurred_at, position))[1],
-    min(occurred_at),
-    max(occurred_at),
-    merchant_id,
-    customer_id,
-    currency,
-    (array_agg(partner_id ORDER BY occurred_at, position))[1]
-FROM facts
-WHERE topic = 'CommissionEarned' AND customer_id IS NOT NULL
-GROUP BY customer_id, merchant_id, currency
+    orders, gross_minor, 0, (first_order).position, (first_order).occurred_at, last_order_at,
+    merchant_id, customer_id, currency, (first_order).partner_id
+FROM (
+    SELECT
+        count(*) AS orders,
+        sum(total_minor) AS gross_minor,
+        min(ROW(occurred_at, position, partner_id))::text::first_order AS first_order,
+        max(occurred_at) AS last_order_at,
+        merchant_id,
+        customer_id,
+        currency
+    FROM facts
+    WHERE topic = 'CommissionEarned' AND customer_id IS NOT NULL
+    GROUP BY customer_id, merchant_id, currency
+    OFFSET 0
+) AS bought
 ON CONFLICT (merchant_id, customer_id, currency) DO UPDATE SET
     orders = customer.orders + excluded.orders,
     gross_minor = customer.gross_minor + excluded.gross_minor,
@@ -77,16 +86,20 @@ INSERT INTO customers (
     merchant_id, customer_id, currency, partner_id
 )
 SELECT
-    count(*),
-    sum(total_minor),
-    sum(total_minor - remaining_minor),
-    (array_agg(place & ((1::bigint << 40) - 1) ORDER BY occurred_at, place))[1],
-    min(occurred_at),
-    max(occurred_at),
-    merchant_id,
-    customer_id,
-    currency,
-    (array_agg(partner_id ORDER BY occurred_at, place))[1]
-FROM commissions
-WHERE customer_id IS NOT NULL AND state <> 'skipped'
-GROUP BY customer_id, merchant_id, currency
+    orders, gross_minor, refunded_minor, (first_order).position, (first_order).occurred_at, last_order_at,
+    merchant_id, customer_id, currency, (first_order).partner_id
+FROM (
+    SELECT
+        count(*) AS orders,
+        sum(total_minor) AS gross_minor,
+        sum(total_minor - remaining_minor) AS refunded_minor,
+        min(ROW(occurred_at, place & ((1::bigint << 40) - 1), partner_id))::text::first_order AS first_order,
+        max(occurred_at) AS last_order_at,
+        merchant_id,
+        customer_id,
+        currency
+    FROM commissions
+    WHERE customer_id IS NOT NULL AND state <> 'skipped'
+    GROUP BY customer_id, merchant_id, currency
+    OFFSET 0
+) AS bought
