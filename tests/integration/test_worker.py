@@ -10,11 +10,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from ledger.application import Ledger
 from ledger.intake import Intake, Message, Source
 from tests.support.books import compare, dead_letters, lying_in, outcomes, positions, until_consumed
+from tests.support.kcat import kcat_on
 from tests.support.order_messages import placed, refunded, told
-from tests.support.publishing import producing, publish, publish_with_kcat, require_kcat
+from tests.support.publishing import producing, publish
 from tests.support.registration import HASH_KEY, register
 from tests.support.running_worker import ready, running, worker_settings
-from tests.support.servers import broker_kind
 from tests.support.storefront import Outgoing, Storefront, sample_program
 from tests.support.waiting import until
 
@@ -65,10 +65,10 @@ async def test_every_row_of_the_contract_ends_as_stated(books, broker, topic):
     assert compare(books, PROGRAM, await lying_in(broker.bootstrap, topic, source)) == []
 
 
-async def test_kcat_publishes(books, broker, topic, request):
+async def test_kcat_publishes(books, broker, topic):
     """A storefront that shares no code and no library with us publishes, and the books are what the oracle says."""
-    require_kcat(broker.bootstrap, kind=broker_kind(request.config))
-    publish_with_kcat(broker.bootstrap, topic, Storefront(3, PROGRAM, loose_keys=0).take(2_000))
+    with kcat_on(broker, topic) as kcat:
+        await asyncio.to_thread(kcat.publish, Storefront(3, PROGRAM, loose_keys=0).take(2_000))
     async with running(books, worker_settings(broker.bootstrap, topic)):
         await until_consumed(books, 2_000)
     source = next(iter(positions(books)))[0]
