@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from threading import Event
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -12,7 +13,7 @@ from psycopg import Connection
 from projections.batches import Workspace
 from projections.rebuild import rebuild
 from projections.schema import LIVE, LOCK_APPLY, MODELS, ensure
-from schemas.errors import CorruptionError
+from schemas.errors import CorruptionError, RetryableError
 
 EVENTS_CHANNEL = "events"
 READ_MODELS_CHANNEL = "read_models"
@@ -23,18 +24,27 @@ BATCH_EVENTS = 10_000
 # A log this far ahead of empty read models is faster rebuilt than followed.
 REBUILD_FROM_EVENTS = 200_000
 
+# A server that lets us in and throws us out again is not asked all the time.
+_PAUSE_S = 0.5
+# How long somebody who asks an idle projector to stop has to wait.
+_STOP_S = 0.25
+
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError)
 
 log = structlog.get_logger(__name__)
 
 
+class _StoppedError(Exception):
+    """The projector was asked to stop while the database was away."""
+
+
 class Projector:
     """Keeps the read models at the head of the log. Any number may run: one applies at a time, the others wait.
 
-    `poll_s` is how long a lost notification can go unnoticed, and how long `stop` can take.
+    `poll_s` is how long a lost notification can go unnoticed.
     """
 
-    def __init__(self, database_url: str, *, batch_events: int = BATCH_EVENTS, poll_s: float = 0.5) -> None:
+    def __init__(self, database_url: str, *, batch_events: int = BATCH_EVENTS, poll_s: float = 1.0) -> None:
         self.position = 0
         self._database_url = database_url
         self._batch_events = batch_events
@@ -53,8 +63,14 @@ class Projector:
         while not self._stopping.is_set():
             try:
                 self._follow()
+            except _StoppedError:
+                return
             except AWAY as error:
                 log.warning("the projector lost the database", error=str(error).strip())
+                self._stopping.wait(_PAUSE_S)
+            except RetryableError as error:
+                log.warning("the projector waits", why=str(error))
+                self._stopping.wait(_PAUSE_S)
 
     def catch_up(self) -> int:
         """Apply what the log holds now, once; return the position. Raises psycopg.OperationalError, CorruptionError."""
@@ -77,17 +93,23 @@ class Projector:
             while not self._stopping.is_set():
                 reached = advance(conn, workspace, self._batch_events)
                 if reached is None:
-                    for _ in listener.notifies(timeout=self._poll_s, stop_after=1):
-                        pass
+                    self._wait(listener)
                 else:
                     self.position = reached
+
+    def _wait(self, listener: Connection[Any]) -> None:
+        """Return when the log has grown, at the next poll, or when asked to stop."""
+        polled_at = monotonic() + self._poll_s
+        while not self._stopping.is_set() and (left_s := polled_at - monotonic()) > 0:
+            if list(listener.notifies(timeout=min(left_s, _STOP_S), stop_after=1)):
+                return
 
     def _connected(self) -> Connection[Any]:
         """Return a session, trying again for as long as the database is away."""
         for attempt in stamina.retry_context(on=AWAY, attempts=None, timeout=None, wait_max=2.0, wait_jitter=0.5):
             with attempt:
                 if self._stopping.is_set():
-                    raise psycopg.OperationalError("the projector was stopped while the database was away")
+                    raise _StoppedError
                 return self._session()
         raise AssertionError("unreachable: attempts are not limited")
 

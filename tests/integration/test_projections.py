@@ -9,6 +9,7 @@ import pytest
 
 from projections import runner, schema
 from projections.batches import Workspace
+from projections.rebuild import rebuild
 from projections.runner import Projector, advance
 from projections.verify import verify
 from schemas.errors import CorruptionError
@@ -52,9 +53,9 @@ def wait_for(conn: psycopg.Connection, position: int, timeout_s: float = 60) -> 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_batches_of_any_size_end_in_the_same_read_models(database_url, server_url, seed):
     """What the read models say depends on the log, not on how it was cut into batches; and the fold agrees."""
-    position = fill(database_url, seed, orders=150)
+    position = fill(database_url, seed, orders=400)
     told = []
-    for batch_events in (1, 7, 100_000):
+    for batch_events in (3, 97, 100_000):
         execute(database_url, "DROP SCHEMA read CASCADE")
         assert Projector(database_url, batch_events=batch_events).catch_up() == position
         told.append(dump(database_url))
@@ -137,6 +138,12 @@ def test_the_projector_goes_on_after_the_database_was_gone(own_postgres):
     assert verify(url).differences == []
 
 
+def test_a_projector_can_be_stopped_while_the_database_is_away(tmp_path):
+    """Whoever stops a projector that has never found its database does not wait for it."""
+    with following(f"postgresql://nobody@/none?host={tmp_path}") as projector:
+        assert projector.position == 0
+
+
 def test_read_models_of_other_sql_are_rebuilt_at_the_start(database_url):
     """A read model whose SQL or posting rules have changed is built anew; what was in it does not matter."""
     fill(database_url, orders=60)
@@ -186,6 +193,34 @@ def test_creating_the_read_models_twice_at_once_is_safe(database_url):
     for thread in threads:
         thread.join(30)
     assert execute(database_url, "SELECT count(*) FROM read.tracking") == [(len(schema.MODELS),)]
+
+
+def test_a_projector_that_has_to_rebuild_waits_for_whoever_rebuilds(database_url):
+    """While somebody else rebuilds, a projector whose read models are out of date tries again until it may."""
+    fill(database_url, orders=20)
+    Projector(database_url).catch_up()
+    told = dump(database_url)
+    execute(database_url, "UPDATE read.tracking SET fingerprint = 'old'")
+    rebuilding = psycopg.connect(database_url, autocommit=True)
+    rebuilding.execute("SELECT pg_advisory_lock(%s)", (schema.LOCK_REBUILD,))
+    with psycopg.connect(database_url, autocommit=True) as conn, following(database_url):
+        # It was refused once when its sessions have come and gone.
+        while not conn.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rebuild'").fetchone()[
+            0
+        ]:
+            pass
+        rebuilding.close()
+        while conn.execute("SELECT count(*) FROM read.tracking WHERE fingerprint = 'old'").fetchone()[0]:
+            pass
+    assert dump(database_url) == told
+
+
+def test_an_empty_log_makes_empty_read_models(database_url):
+    """On a new database there is nothing to apply, to rebuild or to find fault with."""
+    assert Projector(database_url).catch_up() == 0
+    assert rebuild(database_url).position == 0
+    done = verify(database_url)
+    assert (done.position, done.events, done.differences) == (0, 0, [])
 
 
 def test_nothing_new_is_nothing_to_do(database_url):
