@@ -136,7 +136,8 @@ def _environment(conninfo: Mapping[str, Any], pool_size: int) -> dict[str, str]:
         "POSTGRES_POOL_SIZE": "1",
         "POSTGRES_MAX_OVERFLOW": str(pool_size - 1),
         "POSTGRES_CONNECT_TIMEOUT": "5",
-        "POSTGRES_IDLE_IN_TRANSACTION_SESSION_TIMEOUT": "60",
+        # A process that is frozen in a transaction keeps the lock of the log: this is how long all others wait for it.
+        "POSTGRES_IDLE_IN_TRANSACTION_SESSION_TIMEOUT": "10",
         # Its insert function takes no table lock: readers that follow the log would lose events.
         "POSTGRES_ENABLE_DB_FUNCTIONS": "no",
         "ORIGINATOR_ID_TYPE": "text",

@@ -1,7 +1,9 @@
 """Intake: Kafka to committed events, against the least that anything could do: fetch the bytes, COPY the rows."""
 
 import asyncio
+import os
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
@@ -10,22 +12,37 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from tests.benchmarks.stack import PARTITIONS, Stack, rate, wait_for
 
 _BATCH = 4_000
+_PARTITIONS = "SELECT count(*) FROM ledger.positions"
 _HEAD = "SELECT coalesce(sum(consumed), 0) FROM ledger.positions"
 
 
 def intake(stack: Stack, count: int) -> dict[str, Any]:
-    """Return the rate of the worker, of the raw fetch followed by the raw COPY of the same rows, and their ratio."""
-    url, topic = stack.database(), stack.topic(0, count)
-    with psycopg.connect(url, autocommit=True) as conn, stack.worker(url, topic):
-        per_second = rate(wait_for(conn, _HEAD, count))
+    """Return the rates of one worker and of a worker per core, and their ratios to the raw fetch and COPY of the same.
+
+    The raw figure is one process that fetches every message and then copies every row.
+    """
+    topic = stack.topic(0, count)
+    _, one_per_s = _booked(stack, topic, count, workers=1)
+    url, per_second = _booked(stack, topic, count, workers=os.cpu_count() or 1)
     fetch_s = asyncio.run(_fetch(stack.broker.bootstrap, topic, count))
     copy_s = _copy(url, count)
     raw = count / (fetch_s + copy_s)
     return {
-        "messages": count, "intake_per_s": round(per_second), "raw_fetch_per_s": round(count / fetch_s),
-        "raw_copy_per_s": round(count / copy_s), "raw_per_s": round(raw), "ratio": round(per_second / raw, 3),
-        "database": url, "topic": topic,
+        "messages": count, "workers": os.cpu_count(), "intake_per_s": round(per_second),
+        "one_worker_per_s": round(one_per_s), "raw_fetch_per_s": round(count / fetch_s),
+        "raw_copy_per_s": round(count / copy_s), "raw_per_s": round(raw),
+        "ratio": round(per_second / raw, 3), "ratio_one_worker": round(one_per_s / raw, 3),
     }  # fmt: skip
+
+
+def _booked(stack: Stack, topic: str, count: int, *, workers: int) -> tuple[str, float]:
+    url = stack.database()
+    with psycopg.connect(url, autocommit=True) as conn, ExitStack() as running:
+        for _ in range(workers):
+            running.enter_context(stack.worker(url, topic, f"{workers}-workers-{topic}"))
+        # From when all of them have read something: until then the first has the machine to itself.
+        wait_for(conn, _PARTITIONS, PARTITIONS)
+        return url, rate(wait_for(conn, _HEAD, count))
 
 
 async def _fetch(bootstrap: str, topic: str, count: int) -> float:

@@ -94,9 +94,9 @@ class Stack:
             await producer.stop()
 
     @contextmanager
-    def worker(self, url: str, topic: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Run `commission-ledger worker` on the topic."""
-        with self._process("worker", url, ORDERS_TOPIC=topic, KAFKA_APP_ID=f"bench-{topic}") as process:
+    def worker(self, url: str, topic: str, group: str = "bench") -> Iterator[subprocess.Popen[bytes]]:
+        """Run `commission-ledger worker` on the topic, as a member of the group."""
+        with self._process("worker", url, ORDERS_TOPIC=topic, KAFKA_APP_ID=f"{group}-{topic}") as process:
             yield process
 
     @contextmanager
