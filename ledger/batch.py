@@ -86,6 +86,14 @@ class DeadLetter(NamedTuple):
     error: RejectedError
 
 
+class Note(NamedTuple):
+    """What an order event said in the storefront's own words: it may tell of people, so it is not in an event."""
+
+    customer_id: str | None
+    reason: str | None
+    metadata: Mapping[str, str] | None
+
+
 class Batch:
     """Decides messages one after the other; each sees what those before it did."""
 
@@ -103,7 +111,7 @@ class Batch:
         self.newest: dict[tuple[str, str], datetime] = {}
         self.ignored: dict[tuple[str, date, str], list[int]] = {}
         self.customers: dict[tuple[str, str], tuple[str | None, str | None]] = {}
-        self.notes: dict[tuple[str, str], tuple[str | None, Mapping[str, str]]] = {}
+        self.notes: dict[tuple[str, str, str], Note] = {}
         self.counts = dict.fromkeys(OUTCOMES, 0)
         self.directory_position = directory.position
         self._directory, self._source, self._now, self._hash_key = directory, source, now, hash_key
@@ -129,7 +137,11 @@ class Batch:
         stream = Stream.order(told.merchant_id, told.order_id)
         if isinstance(told, OrderPlaced):
             return self._place(program, stream, told, cause)
-        return self._fact(stream, fact_of(program, told, self._now, cause))
+        result = self._fact(stream, fact_of(program, told, self._now, cause))
+        reason = getattr(told, "reason", None)
+        if (told.metadata or reason) and result.outcome == "adjusted":
+            self._keep_note(told, Note(None, reason, told.metadata))
+        return result
 
     # --- placed orders ---
 
@@ -149,7 +161,7 @@ class Batch:
         if told.customer_id is not None:
             self._keep_people(told, told.customer_id)
         if told.metadata:
-            self.notes[told.merchant_id, told.order_id] = (told.customer_id, told.metadata)
+            self._keep_note(told, Note(told.customer_id, None, told.metadata))
         outcome = "earned" if first.to_state == "pending" else "skipped"
         if known:
             self._unpark(stream)
@@ -183,6 +195,9 @@ class Batch:
             key = (told.merchant_id, customer_id)
             before = self.customers.get(key)
             self.customers[key] = (name or before[0], email or before[1]) if before else (name, email)
+
+    def _keep_note(self, told: OrderEvent, note: Note) -> None:
+        self.notes[told.merchant_id, told.order_id, told.event_id] = note
 
     # --- refunds, cancellations, disputes ---
 

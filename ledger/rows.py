@@ -178,10 +178,13 @@ def _upsert_customers(curs: Cursor[DictRow], batch: Batch) -> None:
 
 
 def _insert_notes(curs: Cursor[DictRow], batch: Batch) -> None:
-    rows = [{"m": m, "o": o, "c": c, "told": dict(told)} for (m, o), (c, told) in sorted(batch.notes.items())]
+    rows = [
+        {"m": m, "o": o, "e": e, "c": note.customer_id, "r": note.reason, "told": note.metadata and dict(note.metadata)}
+        for (m, o, e), note in sorted(batch.notes.items(), key=itemgetter(0))
+    ]
     curs.execute(
-        "INSERT INTO people.order_notes (merchant_id, order_id, customer_id, metadata)"
-        " SELECT * FROM json_to_recordset(%s) AS t(m text, o text, c text, told jsonb)"
-        " ON CONFLICT (merchant_id, order_id) DO UPDATE SET metadata = excluded.metadata",
+        "INSERT INTO people.order_notes (merchant_id, order_id, event_id, customer_id, reason, metadata)"
+        " SELECT * FROM json_to_recordset(%s) AS t(m text, o text, e text, c text, r text, told jsonb)"
+        " ON CONFLICT (merchant_id, order_id, event_id) DO NOTHING",
         (_json(rows),),
     )

@@ -437,11 +437,19 @@ def test_a_dead_letter_that_is_retried_is_booked_and_counted_anew(ledger, intake
 
 
 def test_personal_data_is_kept_apart_from_the_events(ledger, intake):
-    """Name, e-mail and metadata of a customer stand in the schema `people`, and nowhere in the log."""
+    """Names, e-mails, reasons and metadata stand in the schema `people`, and nowhere in the log."""
     send(intake, placed(metadata={"note": "call Kim"}))
     row = one(ledger, "SELECT name, email FROM people.customers WHERE customer_id = 'c-7'")
     assert tuple(row.values()) == ("Kim", "kim@example.com")
-    assert one(ledger, "SELECT metadata FROM people.order_notes")["metadata"] == {"note": "call Kim"}
+    send(
+        intake, refunded(reason="Kim changed her mind", metadata={"desk": "kim@example.com"}), refunded(reason="again")
+    )
+    with ledger.connection() as conn:
+        notes = conn.execute("SELECT reason, metadata FROM people.order_notes ORDER BY event_id").fetchall()
+    assert [tuple(note.values()) for note in notes] == [
+        (None, {"note": "call Kim"}),
+        ("Kim changed her mind", {"desk": "kim@example.com"}),
+    ]
     with ledger.connection() as conn:
         states = b"".join(bytes(r["state"]) for r in conn.execute("SELECT state FROM ledger.events"))
     assert b"kim" not in states.lower()

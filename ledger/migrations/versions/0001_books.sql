@@ -107,12 +107,15 @@ CREATE TABLE people.customers (
     email text,
     PRIMARY KEY (merchant_id, customer_id)
 );
+-- What a storefront wrote in its own words: the metadata and reasons of order events. Kept, never interpreted.
 CREATE TABLE people.order_notes (
     merchant_id text COLLATE "C" NOT NULL,
     order_id text COLLATE "C" NOT NULL,
+    event_id text COLLATE "C" NOT NULL,
     customer_id text COLLATE "C",
-    metadata jsonb NOT NULL,
-    PRIMARY KEY (merchant_id, order_id)
+    reason text,
+    metadata jsonb,
+    PRIMARY KEY (merchant_id, order_id, event_id)
 );
 
 -- `access`: who may come in.
