@@ -47,7 +47,7 @@ class Bench:
 
     def __init__(self, stack: Stack, scale: float) -> None:
         self._stack, self._scale = stack, scale
-        self._intake_per_s = 0.0
+        self._intake_per_s = self._one_worker_per_s = 0.0
         self._large = ""
 
     def run(self, name: str) -> dict[str, Any]:
@@ -61,14 +61,14 @@ class Bench:
     def _intake(self) -> dict[str, Any]:
         # The median of three: one run of a few seconds on two cores that four processes share says little.
         tables = sorted((intake(self._stack, self._size(200_000)) for _ in range(3)), key=lambda table: table["ratio"])
-        self._intake_per_s = tables[1]["intake_per_s"]
+        self._intake_per_s, self._one_worker_per_s = tables[1]["intake_per_s"], tables[1]["one_worker_per_s"]
         return tables[1] | {"ratios": [table["ratio"] for table in tables]}
 
     def _visible(self) -> dict[str, Any]:
         return visible(self._stack, self._size(200_000))
 
     def _rebuild(self) -> dict[str, Any]:
-        return rebuild_and_verify(self._filled(), self._peak())
+        return rebuild_and_verify(self._filled(), self._peak(), self._one_worker_per_s)
 
     def _latency(self) -> dict[str, Any]:
         return latency(self._stack, self._peak())
@@ -85,7 +85,7 @@ class Bench:
 
     def _peak(self) -> float:
         if not self._intake_per_s:
-            self._intake_per_s = intake(self._stack, self._size(200_000))["intake_per_s"]
+            self._intake()
         return self._intake_per_s
 
     def _filled(self) -> str:

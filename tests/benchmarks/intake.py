@@ -9,10 +9,9 @@ from typing import Any
 import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from tests.benchmarks.stack import PARTITIONS, Stack, rate, wait_for
+from tests.benchmarks.stack import PARTITIONS, Stack, cpu_s, rate, wait_for
 
 _BATCH = 4_000
-_PARTITIONS = "SELECT count(*) FROM ledger.positions"
 _HEAD = "SELECT coalesce(sum(consumed), 0) FROM ledger.positions"
 
 
@@ -22,8 +21,8 @@ def intake(stack: Stack, count: int) -> dict[str, Any]:
     The raw figure is one process that fetches every message and then copies every row.
     """
     topic = stack.topic(0, count)
-    _, one_per_s = _booked(stack, topic, count, workers=1)
-    url, per_second = _booked(stack, topic, count, workers=os.cpu_count() or 1)
+    _, one_per_s, _ = _booked(stack, topic, count, workers=1)
+    url, per_second, shares = _booked(stack, topic, count, workers=os.cpu_count() or 1)
     fetch_s = asyncio.run(_fetch(stack.broker.bootstrap, topic, count))
     copy_s = _copy(url, count)
     raw = count / (fetch_s + copy_s)
@@ -31,18 +30,20 @@ def intake(stack: Stack, count: int) -> dict[str, Any]:
         "messages": count, "workers": os.cpu_count(), "intake_per_s": round(per_second),
         "one_worker_per_s": round(one_per_s), "raw_fetch_per_s": round(count / fetch_s),
         "raw_copy_per_s": round(count / copy_s), "raw_per_s": round(raw),
-        "ratio": round(per_second / raw, 3), "ratio_one_worker": round(one_per_s / raw, 3),
+        "ratio": round(per_second / raw, 3), "ratio_one_worker": round(one_per_s / raw, 3), "shares": shares,
     }  # fmt: skip
 
 
-def _booked(stack: Stack, topic: str, count: int, *, workers: int) -> tuple[str, float]:
+def _booked(stack: Stack, topic: str, count: int, *, workers: int) -> tuple[str, float, list[float]]:
+    """Return the database, the rate, and the share of the processor time that each worker had in it."""
     url = stack.database()
     with psycopg.connect(url, autocommit=True) as conn, ExitStack() as running:
-        for _ in range(workers):
-            running.enter_context(stack.worker(url, topic, f"{workers}-workers-{topic}"))
-        # From when all of them have read something: until then the first has the machine to itself.
-        wait_for(conn, _PARTITIONS, PARTITIONS)
-        return url, rate(wait_for(conn, _HEAD, count))
+        started = [running.enter_context(stack.worker(url, topic, f"group-of-{workers}")) for _ in range(workers)]
+        wait_for(conn, _HEAD, 1)
+        before = [cpu_s(process.pid) for process in started]
+        per_second = rate(wait_for(conn, _HEAD, count))
+        used = [cpu_s(process.pid) - begun for process, begun in zip(started, before, strict=True)]
+    return url, per_second, [round(one / sum(used), 2) for one in used]
 
 
 async def _fetch(bootstrap: str, topic: str, count: int) -> float:

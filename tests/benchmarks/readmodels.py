@@ -31,8 +31,8 @@ def visible(stack: Stack, count: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def rebuild_and_verify(url: str, intake_per_s: float) -> dict[str, Any]:
-    """Return the rates of a rebuild of all read models and of a verify, in events a second, beside the intake rate."""
+def rebuild_and_verify(url: str, intake_per_s: float, one_worker_per_s: float) -> dict[str, Any]:
+    """Return the rates of a rebuild of all read models and of a verify, in events a second, beside the intake rates."""
     with psycopg.connect(url, autocommit=True) as conn:
         events = conn.execute("SELECT count(*) FROM ledger.events").fetchone()[0]  # type: ignore[index]
         conn.execute("VACUUM ANALYZE ledger.events")
@@ -46,6 +46,8 @@ def rebuild_and_verify(url: str, intake_per_s: float) -> dict[str, Any]:
         "events": events, "intake_per_s": round(intake_per_s),
         "rebuild_per_s": round(rebuild_per_s), "rebuild_ratio": round(rebuild_per_s / intake_per_s, 2),
         "verify_per_s": round(verify_per_s), "verify_ratio": round(verify_per_s / intake_per_s, 2),
+        "rebuild_ratio_one_worker": round(rebuild_per_s / one_worker_per_s, 2),
+        "verify_ratio_one_worker": round(verify_per_s / one_worker_per_s, 2),
     }  # fmt: skip
 
 

@@ -144,6 +144,12 @@ def running() -> Iterator[Stack]:
         yield Stack(postgres, broker)
 
 
+def cpu_s(pid: int) -> float:
+    """Return the processor seconds that a process has used so far (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def wait_for(
     conn: psycopg.Connection[Any], query: str, at_least: int, *, timeout_s: float = 1200
 ) -> list[tuple[float, int]]:
