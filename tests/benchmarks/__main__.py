@@ -108,7 +108,7 @@ def main() -> None:
         for name in (name for name in NAMES if name in told.only):
             begun = time.perf_counter()
             results[name] = {key: value for key, value in bench.run(name).items() if key not in ("database", "topic")}
-            console.print(f"{name}: {time.perf_counter() - begun:.0f} s")
+            console.print(f"{name}, in {time.perf_counter() - begun:.0f} s: {results[name]}")
     facts = _facts(told.scale)
     console.print(_table(results, facts))
     told.out.mkdir(exist_ok=True)

@@ -37,7 +37,10 @@ def program() -> Merchant:
     partners = tuple(
         Partner(f"p{number:04}", (Rate(BEGINNING, "percentage", str(5 + number % 11)),)) for number in range(PARTNERS)
     )
-    return Merchant(MERCHANT, "USD", partners, {f"CODE{n:04}": held_by(f"p{n:04}") for n in range(PARTNERS)})
+    codes = {f"CODE{n:04}": held_by(f"p{n:04}") for n in range(PARTNERS)}
+    # One more, whose few orders are waited for one by one (`latency`).
+    probe = Partner("probe", (Rate(BEGINNING, "percentage", "10"),))
+    return Merchant(MERCHANT, "USD", (*partners, probe), codes | {"PROBE": held_by("probe")})
 
 
 def order(number: int) -> bytes:
