@@ -31,6 +31,7 @@ from ledger.events import (
     TermsChanged,
     decode,
 )
+from ledger.store import DIRECTORY_HEAD
 
 T = TypeVar("T")
 
@@ -131,10 +132,13 @@ class Directory:
 
     def _read_page(self) -> int:
         with self._ledger.connection() as conn:
+            head = conn.execute(DIRECTORY_HEAD, prepare=True).fetchone()
+            if head is None or head["head"] <= self.position:
+                return 0
             rows = conn.execute(
                 "SELECT topic, state, notification_id FROM ledger.events"
-                " WHERE notification_id > %s AND NOT starts_with(originator_id, 'order/')"
-                " ORDER BY notification_id LIMIT %s",
+                " WHERE notification_id + 0 > %s AND NOT starts_with(originator_id, 'order/')"
+                " ORDER BY notification_id + 0 LIMIT %s",
                 (self.position, _PAGE),
                 prepare=True,
             ).fetchall()

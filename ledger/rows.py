@@ -17,7 +17,7 @@ from psycopg.rows import DictRow
 
 from ledger.batch import OUTCOMES, Batch, DeadLetter, Source
 from ledger.hashes import dead_letter_id
-from ledger.store import PositionTakenError, VersionConflictError
+from ledger.store import DIRECTORY_HEAD, PositionTakenError, VersionConflictError
 
 _COUNTS = ", ".join(OUTCOMES)
 _MOVE_POSITION = (
@@ -137,12 +137,9 @@ def check_directory(curs: Cursor[DictRow], position: int) -> None:
 
     Runs under the lock of the log, so a batch is committed only if it was decided on what is in force.
     """
-    curs.execute(
-        "SELECT 1 FROM ledger.events WHERE notification_id > %s AND NOT starts_with(originator_id, 'order/') LIMIT 1",
-        (position,),
-        prepare=True,
-    )
-    if curs.fetchone():
+    curs.execute(DIRECTORY_HEAD, prepare=True)
+    row = curs.fetchone()
+    if row and row["head"] > position:
         raise VersionConflictError("a partner, coupon code or term changed while the batch was decided")
 
 

@@ -37,6 +37,14 @@ _INSERT = (
 )
 
 
+# The position of the newest event that is of no order. Written so that the index `events_directory` alone can serve it:
+# with any other form, a plan made while the log was young walks through its orders, under the lock of the log.
+DIRECTORY_HEAD = (
+    "SELECT notification_id AS head FROM ledger.events WHERE NOT starts_with(originator_id, 'order/')"
+    " ORDER BY notification_id + 0 DESC LIMIT 1"
+)
+
+
 class VersionConflictError(RetryableError):
     """Somebody else wrote that version of a stream first: read again, decide again."""
 
