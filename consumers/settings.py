@@ -30,8 +30,7 @@ class WorkerSettings(BaseModel):
     stop_timeout_s: float = Field(default=20.0, gt=0)
 
     # One transaction takes at most this much of one partition: measured, 4,000 messages book a tenth fewer a second. It
-    # also bounds how long a batch keeps the lock of the log, which API calls wait for (about 80 ms).
-
+    # also bounds how long a batch keeps the lock of the log, which API calls wait for: the copy of so many rows.
     batch_messages: int = Field(default=8000, ge=1)
     batch_bytes: int = Field(default=8 * _MIB, ge=1)
     # Batches of different partitions that may be at the database at once: one is decided while another is written.

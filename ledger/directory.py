@@ -60,14 +60,6 @@ class Timeline(Generic[T]):
             return entries[0][1]
         return entries[max(bisect_right(entries, instant, key=_instant) - 1, 0)][1]
 
-    def latest(self) -> T:
-        """Return the value that comes last. Raises IndexError for an empty timeline."""
-        return self._entries[-1][1]
-
-    def last_instant(self) -> datetime:
-        """Return since when the last value is in force. Raises IndexError for an empty timeline."""
-        return self._entries[-1][0]
-
 
 def _instant(entry: tuple[datetime, object]) -> datetime:
     return entry[0]

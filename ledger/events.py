@@ -9,7 +9,7 @@ Events of an order's stream say where money stood before and after (`from_state`
 """
 
 from datetime import date, datetime
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -361,8 +361,6 @@ def decode(topic: str, state: bytes) -> Event:
 
 class Stream:
     """The names of streams; a stream's first event decides what its name promises to be unique (DESIGN section 5)."""
-
-    ORDER_PREFIX: ClassVar[str] = "order/"
 
     @staticmethod
     def merchant(merchant_id: str) -> str:
