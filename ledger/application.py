@@ -14,7 +14,7 @@ from psycopg.rows import DictRow
 
 from ledger.events import Event, Recorded
 from ledger.requests import Request, StoredAnswer, answer_request, find
-from ledger.store import AfterInsert, Beside, EventMapper, LedgerRecorder, row_of, translated
+from ledger.store import ADAPTERS, AfterInsert, Beside, EventMapper, LedgerRecorder, row_of, translated
 
 _RECONNECT_S = 2.0
 
@@ -36,6 +36,7 @@ class Ledger(Application[str]):
         kwargs = pool.kwargs
         assert isinstance(kwargs, dict)  # noqa: S101 - the library makes it one
         kwargs.update(self._conninfo)
+        kwargs["context"] = ADAPTERS
         # The pool's pauses between attempts double until this is over, five minutes by default: too long to sit out
         # once the database is back. Whoever asks next begins anew.
         pool.reconnect_timeout = _RECONNECT_S

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import orjson
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
@@ -48,7 +49,7 @@ def retry(
     for _ in range(_ATTEMPTS):
         row = _open(ledger, dead_letter_id, merchant_id)
         source = Source(row["source"], row["topic"], row["partition"])
-        headers = [(name, value.encode("latin-1")) for name, value in row["headers"]]
+        headers = [(name, value.encode("latin-1")) for name, value in orjson.loads(row["headers"])]
         message = Message(row["position"], row["raw"], row["key"], headers)
         batch, result = intake.take_again(source, message, now)
         if result.error is not None:

@@ -350,7 +350,7 @@ def topic_of(event: Event) -> str:
     return type(event).__name__
 
 
-def decode(topic: str, state: bytes) -> Event:
+def decode(topic: str, state: bytes | str) -> Event:
     """Return the event that was stored under the topic.
 
     Raises KeyError and msgspec.ValidationError for what was never written by us.

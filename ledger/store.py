@@ -16,6 +16,8 @@ import psycopg
 from eventsourcing.persistence import IntegrityError, Mapper, MapperDeserialisationError, PersistenceError, StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from psycopg import Cursor
+from psycopg.abc import Buffer
+from psycopg.adapt import AdaptersMap, Loader
 from psycopg.rows import DictRow
 
 from ledger.events import Recorded, decode, encode
@@ -33,7 +35,8 @@ _COPY_FROM_ROWS = 50
 _COPY = "COPY ledger.events (originator_id, originator_version, topic, state) FROM STDIN (FORMAT BINARY)"
 _INSERT = (
     "INSERT INTO ledger.events (originator_id, originator_version, topic, state)"
-    " SELECT * FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::bytea[])"
+    " SELECT id, version, topic, state::jsonb"
+    " FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::text[]) AS t(id, version, topic, state)"
 )
 
 
@@ -43,6 +46,21 @@ DIRECTORY_HEAD = (
     "SELECT notification_id AS head FROM ledger.events WHERE NOT starts_with(originator_id, 'order/')"
     " ORDER BY notification_id + 0 DESC LIMIT 1"
 )
+
+
+class _StateLoader(Loader):
+    """Hands jsonb over as the bytes of its text, which is what the library and `ledger.events.decode` take."""
+
+    def load(self, data: Buffer) -> bytes:
+        """Return the JSON text."""
+        return bytes(data)
+
+
+# For the connections of the recorder, and only those: everybody else gets objects, as the driver makes them.
+ADAPTERS = AdaptersMap(psycopg.adapters)
+ADAPTERS.register_loader("jsonb", _StateLoader)
+# What binary COPY puts before the text of a jsonb.
+_JSONB_VERSION = b"\x01"
 
 
 class VersionConflictError(RetryableError):
@@ -120,12 +138,14 @@ class LedgerRecorder(PostgresApplicationRecorder):
         self._lock_table(curs)
         self._notify_channel(curs)
         if len(rows) < _COPY_FROM_ROWS:
-            curs.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)])
+            ids, versions, topics, states = zip(*rows, strict=True)
+            curs.execute(_INSERT, [list(ids), list(versions), list(topics), [state.decode() for state in states]])
         else:
             with curs.copy(_COPY) as copy:
+                # Bytes as they are: the driver's jsonb would encode them once more.
                 copy.set_types(["text", "int8", "text", "bytea"])
-                for row in rows:
-                    copy.write_row(row)
+                for stream, version, topic, state in rows:
+                    copy.write_row((stream, version, topic, _JSONB_VERSION + state))
         curs.execute("SELECT currval('ledger.events_notification_id_seq') AS last")
         found = curs.fetchone()
         assert found is not None  # noqa: S101 - currval always answers

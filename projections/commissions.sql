@@ -30,13 +30,12 @@ CREATE TABLE commissions (
 -- Lists are newest first by place, which never changes: a page stays where it was while rows are added, and a range of days is a
 -- range of places. Each filter of the API finds its rows in that order, at any size. Two numbers are sorted several times faster
 -- than texts and take half the room, so what a list is of stands here as a hash (a query asks for the texts as well).
-CREATE INDEX commissions_by_place ON commissions (hashtextextended(merchant_id, 0), place);
 CREATE INDEX commissions_by_partner ON commissions (hashtextextended(merchant_id || '/' || partner_id, 0), place);
 CREATE INDEX commissions_by_customer ON commissions (hashtextextended(merchant_id || '/' || customer_id, 0), place)
 WHERE customer_id IS NOT NULL;
 CREATE INDEX commissions_by_payout ON commissions (hashtextextended(merchant_id || '/' || payout_id, 0), place)
 WHERE payout_id IS NOT NULL;
--- Serves a state and a currency together; a list of only one of them asks for each of the others in turn.
+-- Serves a state and a currency together; a list of one of them, or of neither, asks for each of the others in turn.
 CREATE INDEX commissions_by_state ON commissions (hashtextextended(merchant_id || '/' || state || '/' || currency, 0), place);
 CREATE INDEX commissions_due ON commissions (due_at) WHERE state = 'pending' AND due_at IS NOT NULL;
 
@@ -100,6 +99,37 @@ SELECT
 FROM facts AS fact
 LEFT JOIN moves ON moves.order_id = fact.order_id AND moves.merchant_id = fact.merchant_id
 WHERE fact.topic IN ('CommissionEarned', 'CommissionSkipped')
+
+-- keep --
+-- A rebuild finds no order of earlier batches before the key is there, and it builds the key last: until then it keeps the moves of
+-- those orders (of this batch's own, `open` knew already).
+INSERT INTO kept_moves
+SELECT moves.*
+FROM moves
+WHERE NOT EXISTS (
+    SELECT FROM facts
+    WHERE
+        facts.order_id = moves.order_id
+        AND facts.merchant_id = moves.merchant_id
+        AND facts.topic IN ('CommissionEarned', 'CommissionSkipped')
+)
+
+-- merge --
+-- What several batches did to an order, as if it had been one: sums, and what the last change of state says.
+INSERT INTO moves (
+    amount_minor, clawed_back_minor, revenue_minor, last_position, version, approved_at, paid_at, merchant_id, order_id,
+    state, payout_id, reason
+)
+SELECT
+    sum(amount_minor), sum(clawed_back_minor), sum(revenue_minor), max(last_position), max(version),
+    (array_agg(approved_at ORDER BY last_position DESC) FILTER (WHERE approved_at IS NOT NULL))[1],
+    (array_agg(paid_at ORDER BY last_position DESC) FILTER (WHERE paid_at IS NOT NULL))[1],
+    merchant_id, order_id,
+    (array_agg(state ORDER BY last_position DESC) FILTER (WHERE state IS NOT NULL))[1],
+    (array_agg(payout_id ORDER BY last_position DESC) FILTER (WHERE state IS NOT NULL))[1],
+    (array_agg(reason ORDER BY last_position DESC) FILTER (WHERE state IS NOT NULL))[1]
+FROM kept_moves
+GROUP BY order_id, merchant_id
 
 -- apply: move (on CommissionMoved ParkedRefundRejected) --
 -- Orders of earlier batches; those of this one have the position already.

@@ -1,23 +1,4 @@
 -- table --
--- What the log says, typed: the JSON of a batch of events is taken apart once, here, and every read model applies the result.
-CREATE TYPE fact AS (
-    total_minor bigint,
-    amount_minor bigint,
-    revenue_minor bigint,
-    occurred_at timestamptz,
-    due_at timestamptz,
-    occurred_on date,
-    merchant_id text COLLATE "C",
-    order_id text COLLATE "C",
-    partner_id text COLLATE "C",
-    customer_id text COLLATE "C",
-    currency text COLLATE "C",
-    from_state text COLLATE "C",
-    to_state text COLLATE "C",
-    coupon_code text COLLATE "C",
-    payout_id text COLLATE "C",
-    reason text COLLATE "C"
-);
 -- The rule of double entry (`ledger.postings.RULES`), written here at the start: the one place where SQL learns it.
 -- `from_state` is '' where the event is the first of its order.
 CREATE TABLE posting_rules (
@@ -94,40 +75,31 @@ CREATE TEMPORARY TABLE IF NOT EXISTS facts (
 );
 
 -- decode --
--- The events of (after, upto]. json_populate_record parses the text once and builds no jsonb, which halves the cost; OFFSET 0 keeps
--- the planner from parsing once per column. Only the few events that are not of an order keep their body.
+-- The events of (after, upto], typed: their JSON is taken apart once, here, and every read model applies the result. Field by field is
+-- a third cheaper than jsonb_populate_record. Only the few events that are not of an order keep their body.
 SELECT
-    position,
-    version,
-    (fact).total_minor,
-    coalesce((fact).amount_minor, 0) AS amount_minor,
-    coalesce((fact).revenue_minor, 0) AS revenue_minor,
-    (fact).occurred_at,
-    (fact).due_at,
-    (fact).occurred_on,
+    notification_id AS position,
+    originator_version AS version,
+    (state ->> 'total_minor')::bigint AS total_minor,
+    coalesce((state ->> 'amount_minor')::bigint, 0) AS amount_minor,
+    coalesce((state ->> 'revenue_minor')::bigint, 0) AS revenue_minor,
+    (state ->> 'occurred_at')::timestamptz AS occurred_at,
+    (state ->> 'due_at')::timestamptz AS due_at,
+    (state ->> 'occurred_on')::date AS occurred_on,
     topic,
-    (fact).merchant_id,
-    (fact).order_id,
-    (fact).partner_id,
-    (fact).customer_id,
-    (fact).currency,
-    coalesce((fact).from_state, '') AS from_state,
-    coalesce((fact).to_state, '') AS to_state,
-    (fact).coupon_code,
-    (fact).payout_id,
-    (fact).reason,
-    CASE WHEN (fact).order_id IS NULL THEN convert_from(state, 'UTF8')::json END AS body
-FROM (
-    SELECT
-        notification_id AS position,
-        originator_version AS version,
-        topic,
-        state,
-        json_populate_record(NULL::fact, convert_from(state, 'UTF8')::json) AS fact
-    FROM ledger.events
-    WHERE notification_id > {after} AND notification_id <= {upto}
-    OFFSET 0
-) AS decoded
+    (state ->> 'merchant_id') COLLATE "C" AS merchant_id,
+    (state ->> 'order_id') COLLATE "C" AS order_id,
+    (state ->> 'partner_id') COLLATE "C" AS partner_id,
+    (state ->> 'customer_id') COLLATE "C" AS customer_id,
+    (state ->> 'currency') COLLATE "C" AS currency,
+    coalesce(state ->> 'from_state', '') COLLATE "C" AS from_state,
+    coalesce(state ->> 'to_state', '') COLLATE "C" AS to_state,
+    (state ->> 'coupon_code') COLLATE "C" AS coupon_code,
+    (state ->> 'payout_id') COLLATE "C" AS payout_id,
+    (state ->> 'reason') COLLATE "C" AS reason,
+    CASE WHEN state ->> 'order_id' IS NULL THEN state::json END AS body
+FROM ledger.events
+WHERE notification_id > {after} AND notification_id <= {upto}
 
 -- apply early: sums (on OrderFact) --
 -- What happened per partner, currency, day and kind of event: balances, revenue and conversions need no more than this.

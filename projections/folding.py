@@ -268,7 +268,7 @@ def _events(conn: Connection[Any], span: Span, position: int) -> Iterator[tuple[
         else Stream.order(span.merchant_id, span.high)
     )
     query = sql.SQL(
-        "SELECT originator_id, originator_version, topic, state, notification_id FROM ledger.events"
+        "SELECT originator_id, originator_version, topic, state::text, notification_id FROM ledger.events"
         ' WHERE {} AND notification_id <= {} ORDER BY originator_id COLLATE "C", originator_version'
     ).format(_between("originator_id", low, high), sql.Literal(position))
     return stream(conn, query)

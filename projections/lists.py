@@ -10,8 +10,6 @@ FILTERS = ("customer_id", "payout_id", "partner_id", "state", "currency")
 # What finds a list in its index: the same expressions as there (`commissions.sql`). Other texts may have the same hash,
 # so the texts are asked for as well, in a way that the planner does not take for one more filter: it would expect far
 # fewer rows than there are, and rather sort them all than take the first of them in order.
-_WHOLE: LiteralString = """hashtextextended(merchant_id, 0) = hashtextextended(%(merchant_id)s::text, 0)
-    AND CASE WHEN merchant_id = %(merchant_id)s THEN true ELSE false END"""
 _NARROW: dict[str, LiteralString] = {
     "customer_id": """customer_id IS NOT NULL
     AND hashtextextended(merchant_id || '/' || customer_id, 0)
@@ -59,16 +57,16 @@ def commissions(given: Collection[str]) -> LiteralString:
 
     Its parameters are theirs and `merchant_id`, `first` and `last` (places), `rows`, `states` (all of them).
     """
-    whole: LiteralString = "SELECT * FROM read.commissions WHERE "
+    rows: LiteralString = "SELECT * FROM read.commissions WHERE "
     narrow = next((name for name in _NARROW if name in given), None)
-    if narrow is None and ("state" in given or "currency" in given):
+    if narrow is None:
         # A state has its rows in order per currency, a currency per state: the newest of each, then of these.
         states = _ONE_STATE if "state" in given else _EACH_STATE
         currencies = _ONE_CURRENCY if "currency" in given else _EACH_CURRENCY
-        each = whole + _IN_STATE + _BETWEEN + _NEWEST
+        each = rows + _IN_STATE + _BETWEEN + _NEWEST
         found = f"SELECT found.* FROM states, currencies, LATERAL ({each}) AS found"  # noqa: S608 - parts of our own
         return f"WITH RECURSIVE {states}, {currencies} {found}{_NEWEST}"
-    query = whole + (_NARROW[narrow] if narrow else _WHOLE) + _BETWEEN
+    query = rows + _NARROW[narrow] + _BETWEEN
     for name in FILTERS:
         if name in given and name != narrow:
             query += _BESIDE[name]

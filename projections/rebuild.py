@@ -1,7 +1,8 @@
 """Builds read models anew beside the live ones, in big steps, and swaps them in one transaction.
 
 Two sessions share the work: each takes every other step of the log apart and adds what only adds; what builds on
-earlier steps waits for its turn. Sums are kept until the end and applied once, and so is all else that is cheaper once.
+earlier steps waits for its turn. Sums are kept until the end and applied once, and so is all else that is cheaper once:
+the key of commissions, what became of orders in later steps, indexes, customers.
 """
 
 import os
@@ -28,7 +29,7 @@ NEXT = "read_next"
 OLD = "read_old"
 
 # Measured: smaller steps pay more often for what each costs, larger ones gain nothing and leave a session without work.
-CHUNK_EVENTS = 100_000
+CHUNK_EVENTS = 50_000
 
 _SESSIONS = 2
 
@@ -116,8 +117,10 @@ class _Building:
         self._progress = progress
         self._whole = len(models) == len(MODELS)
         self._position = 0
+        # What has its key built last, with the statements that do it.
+        self._keyless = {model: ("", "") for model in models if statements.section(model.name, "merge")}
         # Customers can be told from commissions at once, where those are new too.
-        self._later = [model for model in models if self._whole and statements.section(model.name, "whole")]
+        self._later = [model for model in models if self._keyless and statements.section(model.name, "whole")]
         self._kinds = {Kind.EARLY, Kind.IN_ORDER}
 
     def begin(self) -> None:
@@ -129,6 +132,11 @@ class _Building:
             self._conn.execute(statements.section("facts", "sums").encode())
             self._conn.execute(sql.SQL("CREATE UNLOGGED TABLE {} (LIKE sums)").format(sql.Identifier(NEXT, "sums")))
             self._conn.execute("DROP TABLE pg_temp.sums")
+            self._conn.execute(statements.section("facts", "moves").encode())
+            self._conn.execute(
+                sql.SQL("CREATE UNLOGGED TABLE {} (LIKE moves)").format(sql.Identifier(NEXT, "kept_moves"))
+            )
+            self._keyless = {model: self._without_key(*model.tables) for model in self._keyless}
         # Customers look up orders: in the new table where there is one, else in the live one, which has come as far.
         path = sql.SQL(", ").join(map(sql.Identifier, [NEXT] if self._whole else [NEXT, LIVE]))
         for conn in self._sessions:
@@ -161,7 +169,14 @@ class _Building:
         self._position = total
 
     def complete(self) -> None:
-        """Do what costs far less once: sums, secondary indexes, models that are told from others; two at a time."""
+        """Do what costs far less once: keys, sums, secondary indexes, models told from others; two at a time."""
+        keys = [[key] for key, _ in self._keyless.values()]
+        kept = self._conn.execute("SELECT EXISTS (SELECT FROM kept_moves)").fetchone()
+        if kept and kept[0]:
+            # What was kept needs the key; all else needs what was kept.
+            self._share(keys)
+            self._share([self._moving(model) for model in self._keyless])
+            keys = []
         tasks = [[statements.section(model.name, "whole"), *statements.indexes(model.name)] for model in self._later]
         for model in self._models:
             if model in self._later:
@@ -169,13 +184,15 @@ class _Building:
             summed = [statement.sql for statement in statements.applying(model.name) if statement.kind is Kind.SUMS]
             indexes = statements.indexes(model.name)
             tasks += [[*summed, *indexes]] if summed else [[index] for index in indexes]
-        self._share(tasks)
-        self._conn.execute("TRUNCATE sums")
+        self._share(keys + tasks)
+        for _, attach in self._keyless.values():
+            self._conn.execute(attach.encode())
+        self._conn.execute("TRUNCATE sums, kept_moves")
         for model in self._models:
             for table in model.tables:
                 self._conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(NEXT, table)))
         # From here on all take part in every step.
-        self._later, self._kinds = [], set(Kind)
+        self._later, self._keyless, self._kinds = [], {}, set(Kind)
 
     def swap(self) -> int:
         """Apply the rest and exchange the schemas in one transaction; returns the position.
@@ -207,9 +224,13 @@ class _Building:
         # CREATE TABLE AS, because its query may run in parallel where there are more cores than sessions.
         conn.execute(sql.SQL("CREATE TEMPORARY TABLE facts ON COMMIT DROP AS {}").format(batches.decoding(after, upto)))
         topics = [topic for (topic,) in conn.execute("SELECT DISTINCT topic FROM facts").fetchall()]
+        conn.execute("TRUNCATE moves")
         models = [model for model in self._models if model not in self._later]
         batches.apply(conn, models, topics, self._kinds & {Kind.EARLY})
+        for model in self._keyless:
+            conn.execute(statements.section(model.name, "keep").encode())
         turn()
+        models = [model for model in models if model not in self._keyless]
         batches.apply(conn, models, topics, self._kinds - {Kind.EARLY})
         if Kind.SUMS in self._kinds:
             conn.execute("DELETE FROM sums")
@@ -232,13 +253,37 @@ class _Building:
         with ThreadPoolExecutor(_SESSIONS) as executor:
             list(executor.map(run, tasks))
 
+    def _without_key(self, table: str) -> tuple[str, str]:
+        """Drop the table's primary key, which costs a third where it is built last.
+
+        Returns the statements that build it, beside other indexes, and that make it the key.
+        """
+        row = self._conn.execute(
+            "SELECT conname, pg_get_indexdef(conindid) FROM pg_constraint"
+            " WHERE contype = 'p' AND conrelid = %s::regclass",
+            (f"{NEXT}.{table}",),
+        ).fetchone()
+        assert row is not None  # noqa: S101 - every table has one
+        name, definition = row
+        alter = sql.SQL("ALTER TABLE {} ").format(sql.Identifier(NEXT, table))
+        self._conn.execute(alter + sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(name)))
+        attach = alter + sql.SQL("ADD PRIMARY KEY USING INDEX {}").format(sql.Identifier(name))
+        return definition, attach.as_string()
+
+    @staticmethod
+    def _moving(model: ReadModel) -> list[str]:
+        """Return what applies the moves that were kept for want of a key."""
+        moving = [statement.sql for statement in statements.applying(model.name) if statement.kind is Kind.IN_ORDER]
+        return ["TRUNCATE moves", statements.section(model.name, "merge"), *moving]
+
     def _exchange(self) -> int:
         conn = self._conn
         conn.execute("SELECT pg_advisory_xact_lock(%s), pg_advisory_xact_lock(%s)", (LOCK_APPLY, LOCK_SWAP))
         target = self._target()
         if target > self._position:
             self._apply(conn, self._position, target, lambda: None)
-        conn.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(NEXT, "sums")))
+        for table in ("sums", "kept_moves"):
+            conn.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(NEXT, table)))
         conn.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(LIVE), sql.Identifier(OLD)))
         conn.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(NEXT), sql.Identifier(LIVE)))
         for model in MODELS:

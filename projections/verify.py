@@ -264,7 +264,7 @@ def _compare_directory(conn: Connection[Any], share: Share, position: int) -> in
     known, opened = Partners(), Programs()
     stream, last, events = "", 0, 0
     rows = conn.execute(
-        "SELECT originator_id, originator_version, topic, state, notification_id FROM ledger.events"
+        "SELECT originator_id, originator_version, topic, state::text, notification_id FROM ledger.events"
         " WHERE NOT starts_with(originator_id, 'order/') AND notification_id <= %s"
         ' ORDER BY originator_id COLLATE "C", originator_version',
         (position,),
@@ -275,7 +275,7 @@ def _compare_directory(conn: Connection[Any], share: Share, position: int) -> in
         if version != last:
             share.differences.add("log", (name,), "version", last, version)
             last = version
-        event = decode(topic, bytes(state))
+        event = decode(topic, state)
         known.take(event, at)
         opened.take(event, at)
         events += 1
@@ -293,8 +293,10 @@ def _compare_intake(conn: Connection[Any], share: Share, position: int) -> None:
     The counts are as new as the log: what the read models have not seen yet is counted here.
     """
     counts, differences = share.counts, share.differences
-    for topic, state in conn.execute("SELECT topic, state FROM ledger.events WHERE notification_id > %s", (position,)):
-        folding.count_outcome(counts, topic, decode(topic, bytes(state)))
+    for topic, state in conn.execute(
+        "SELECT topic, state::text FROM ledger.events WHERE notification_id > %s", (position,)
+    ):
+        folding.count_outcome(counts, topic, decode(topic, state))
     for *place, letters in conn.execute(
         "SELECT source, topic, partition, count(*) FROM ledger.dead_letters WHERE status <> 'retried' GROUP BY 1, 2, 3"
     ):

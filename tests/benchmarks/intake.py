@@ -70,7 +70,9 @@ def _copy(url: str, count: int) -> float:
         conn.execute("CREATE TABLE raw.events (LIKE ledger.events INCLUDING ALL)")
         conn.execute("ALTER TABLE raw.events ALTER notification_id SET DEFAULT nextval('raw.ids')")
         rows = conn.execute(
-            "SELECT originator_id, originator_version, topic, state FROM ledger.events"
+            # What COPY takes for a jsonb: its version, then the text.
+            r"SELECT originator_id, originator_version, topic, '\x01'::bytea || convert_to(state::text, 'UTF8')"
+            " FROM ledger.events"
             " WHERE starts_with(originator_id, 'order/') ORDER BY notification_id LIMIT %s",
             (count,),
         ).fetchall()

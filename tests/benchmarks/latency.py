@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from tests.benchmarks.reads import api_key, free_port, percentile
 from tests.benchmarks.stack import PARTITIONS, Stack, order, wait_for
 
-_PROBES = 400
+_PROBES = 300
 _FIRST_PROBE = 90_000_000
 _PAUSE_S = 0.05
 _TICK_S = 0.01

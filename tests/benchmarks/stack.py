@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 from aiokafka import AIOKafkaProducer
+from psycopg import sql
 
 from cli.embedded import EmbeddedBroker, EmbeddedPostgres
 from ledger.application import Ledger
@@ -72,6 +73,16 @@ class Stack:
         ledger.close()
         Projector(url).catch_up()
         return url
+
+    def rest(self, keep: str) -> None:
+        """Drop every database of earlier measurements but `keep`, and return when the server does nothing any more."""
+        with psycopg.connect(self.postgres.database("postgres"), autocommit=True) as conn:
+            for (name,) in conn.execute(
+                "SELECT datname FROM pg_database WHERE starts_with(datname, 'bench_')"
+            ).fetchall():
+                if f"/{name}?" not in keep:
+                    conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            quiet(conn)
 
     def topic(self, first: int, count: int, partitions: int = PARTITIONS) -> str:
         """Return a new topic with orders first .. first + count - 1 in it."""
@@ -145,6 +156,13 @@ def running() -> Iterator[Stack]:
         EmbeddedBroker(Path(folder) / "broker") as broker,
     ):
         yield Stack(postgres, broker)
+
+
+def quiet(conn: psycopg.Connection[Any]) -> None:
+    """Write out what the server holds back, and return when autovacuum has nothing in hand."""
+    conn.execute("CHECKPOINT")
+    busy = "SELECT (count(*) = 0)::int FROM pg_stat_activity WHERE backend_type = 'autovacuum worker'"
+    wait_for(conn, busy, 1)
 
 
 def cpu_s(pid: int) -> float:

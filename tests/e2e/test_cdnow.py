@@ -3,6 +3,7 @@
 Without the data set beside the repository (`tests.support.cdnow.data_file`) the committed extract of it is told.
 """
 
+import json
 from datetime import UTC, datetime
 from random import Random
 
@@ -131,20 +132,20 @@ def lies_are_found(service: Service) -> None:
         service.cli("rebuild", "balances")
 
         name, state = connection.execute(
-            "SELECT originator_id, state FROM ledger.events WHERE topic = 'CommissionEarned' ORDER BY 1 LIMIT 1"
+            "SELECT originator_id, state::text FROM ledger.events WHERE topic = 'CommissionEarned' ORDER BY 1 LIMIT 1"
         ).fetchone()
-        edited = raised_by_a_cent(bytes(state))
+        edited = raised_by_a_cent(state)
         update = "UPDATE ledger.events SET state = %s WHERE originator_id = %s AND topic = 'CommissionEarned'"
         connection.execute(update, (edited, name))
         lie = service.cli_json("verify", exits=1)
         assert {"commissions", "balances"} <= {difference["model"] for difference in lie["differences"]}
         assert name.rpartition("/")[2] in str(lie["differences"])
-        connection.execute(update, (bytes(state), name))
+        connection.execute(update, (state, name))
     assert service.cli_json("verify")["ok"] is True
 
 
-def raised_by_a_cent(state: bytes) -> bytes:
+def raised_by_a_cent(state: str) -> str:
     """Return the event's JSON with one minor unit more of commission."""
-    before, _, after = state.partition(b'"amount_minor":')
-    digits = after[: len(after) - len(after.lstrip(b"0123456789"))]
-    return before + b'"amount_minor":%d' % (int(digits) + 1) + after[len(digits) :]
+    told = json.loads(state)
+    told["amount_minor"] += 1
+    return json.dumps(told)

@@ -153,7 +153,7 @@ async def test_the_request_id_is_the_cause_of_what_it_changed(api):
     """An event names the key and the request that caused it, and never the key's secret."""
     await api.post("/partners", JANE, headers={"X-Request-Id": "trace-7"})
     with psycopg.connect(api.database_url) as conn:
-        rows = conn.execute("SELECT convert_from(state, 'UTF8') FROM ledger.events").fetchall()
+        rows = conn.execute("SELECT state::text FROM ledger.events").fetchall()
     _, key_id, secret = api.keys["acme"].split("_", 2)
     assert any(f"api/{key_id}@trace-7" in row[0] for row in rows)
     assert not any(secret in row[0] for row in rows)

@@ -167,9 +167,9 @@ def rewrite(url, originator_id, version, **changes):
     with psycopg.connect(url) as conn:
         place = (originator_id, version)
         topic, state = conn.execute(
-            "SELECT topic, state FROM ledger.events WHERE originator_id = %s AND originator_version = %s", place
+            "SELECT topic, state::text FROM ledger.events WHERE originator_id = %s AND originator_version = %s", place
         ).fetchone()
-        state = encode(msgspec.structs.replace(decode(topic, state), **changes))
+        state = encode(msgspec.structs.replace(decode(topic, state), **changes)).decode()
         conn.execute(
             "UPDATE ledger.events SET state = %s WHERE originator_id = %s AND originator_version = %s", (state, *place)
         )

@@ -59,12 +59,12 @@ def streams(database_url: str) -> list[list[Event]]:
     found: dict[str, list[Event]] = {}
     with psycopg.connect(database_url) as connection:
         query = (
-            "SELECT originator_id, originator_version, topic, state FROM ledger.events"
+            "SELECT originator_id, originator_version, topic, state::text FROM ledger.events"
             " WHERE starts_with(originator_id, 'order/') ORDER BY originator_id, originator_version"
         )
         for stream, version, topic, state in connection.execute(query):
             events = found.setdefault(stream, [])
-            events.append(decode(topic, bytes(state)))
+            events.append(decode(topic, state))
             assert version == len(events), f"{stream} has no version {len(events)}"
     return list(found.values())
 
