@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up test test-kafka chaos bench lint format types schemas lock env clean
+.PHONY: help up test test-api test-kafka chaos bench lint format types schemas lock env clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
@@ -28,7 +28,10 @@ up: $(VENV)/embedded.stamp ## start everything embedded, with a demo merchant (A
 	@exec $(BIN)/commission-ledger up $(ARGS)
 
 test: $(VENV)/dev.stamp ## the quick suite, on embedded PostgreSQL and broker (ARGS="-k intake")
-	$(PYTEST) -n $(JOBS) --dist worksteal -m "not kafka and not chaos" $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist worksteal -m "not kafka and not chaos" --ignore=tests/api $(ARGS)
+
+test-api: $(VENV)/dev.stamp ## the whole API against models, matrices and schemathesis; minutes (MODEL_EXAMPLES=500)
+	$(PYTEST) -n 2 tests/api $(ARGS)
 
 test-kafka: $(VENV)/dev.stamp ## the broker tests on Apache Kafka itself (needs Java 17 and Maven)
 	$(PYTEST) -m "kafka and not chaos" --kafka=apache $(ARGS)
@@ -51,8 +54,9 @@ format: $(VENV)/dev.stamp ## let ruff format and sort
 types: $(VENV)/dev.stamp ## mypy, strict
 	$(BIN)/mypy
 
-schemas: $(VENV)/dev.stamp ## write the published schemas anew (JSON Schema, AsyncAPI)
+schemas: $(VENV)/dev.stamp ## write the published schemas anew (JSON Schema, AsyncAPI, OpenAPI)
 	$(BIN)/python -m schemas.published $(ARGS)
+	$(BIN)/python -m web.published $(ARGS)
 
 # dev is the widest set, so it is resolved first and the others follow its versions: what is tested is what runs.
 UV := .cache/uv/bin/uv

@@ -6,11 +6,11 @@ from typing import NamedTuple
 from cli.clock import now
 from cli.connection import Books
 from cli.data_folder import DataFolder
-from ledger import merchants, partners
+from ledger import keys, merchants, partners
+from ledger.access import ADMIN, Actor
 from ledger.application import Ledger
 from ledger.events import Rate, Terms
 from schemas.errors import ConflictError
-from web.keys import create_key
 
 MERCHANT_ID = "demo"
 CAUSE = "cli/demo"
@@ -54,11 +54,13 @@ def prepare(found: Books, folder: DataFolder) -> Demo:
         is_new = _open_program(ledger)
         for partner in PARTNERS:
             _register(ledger, partner)
-    key = folder.kept(_KEY)
-    if key is None:
-        with found.connect() as connection:
-            key = create_key(connection, MERCHANT_ID, "demo", now())
-        folder.keep(_KEY, key)
+        key = folder.kept(_KEY)
+        if key is None:
+            new = keys.create(
+                ledger, merchant_id=MERCHANT_ID, name="demo", scopes=[ADMIN], now=now(), by=Actor(CAUSE)
+            )  # fmt: skip
+            key = new.token.get_secret_value()
+            folder.keep(_KEY, key)
     return Demo(key, is_new)
 
 

@@ -205,6 +205,8 @@ class EmbeddedStack:
             "WEB_HOST": LOOPBACK,
             "WEB_PORT": str(self._web_port),
             "PUBLIC_URL": self._settings.public_url or self.addresses.web_url,
+            # Everything here is on this machine: so are the receivers that somebody tries it with.
+            "WEBHOOK_ALLOW_PRIVATE": "true",
             "LOG_LEVEL": self._settings.log_level or "info",
         }
         return {name: value for name, value in os.environ.items() if name.upper() not in ours} | told

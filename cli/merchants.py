@@ -1,6 +1,6 @@
 """`merchant`: who runs a program here, and the keys to its books."""
 
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -10,12 +10,16 @@ from cli.connection import Books, books
 from cli.failures import UsageError
 from cli.options import Data, Json
 from cli.output import complain, print_json, say
-from ledger import merchants
-from schemas.api import CurrencyCode, Email, Name
+from ledger import keys, merchants, users
+from ledger.access import ADMIN, ROLES, SCOPES, Actor
+from schemas.api import CurrencyCode, Email, Instant, Name
+from schemas.api_access import Scopes
 from schemas.order_messages import Slug
-from web.keys import create_key
 
 CAUSE = "cli/merchant-create"
+_KEY_CAUSE = "cli/merchant-key"
+
+_Told = TypeVar("_Told", bound=BaseModel)
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
 
@@ -30,6 +34,16 @@ class NewMerchant(BaseModel):
     currency: CurrencyCode
     email: Email
     time_zone: str
+
+
+class NewKey(BaseModel):
+    """An API key as the command line tells of it."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    name: Name
+    scopes: Scopes
+    expires: Instant | None
 
 
 @app.callback()
@@ -48,8 +62,8 @@ def create(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Open a merchant's program and print its API key, which is shown this once."""
-    told = _checked(slug=slug, name=name, currency=currency, email=email, time_zone=time_zone)
+    """Open a merchant's program, with its owner, and print its API key, which is shown this once."""
+    told = _checked(NewMerchant, slug=slug, name=name, currency=currency, email=email, time_zone=time_zone)
     with books(data) as found:
         key = open_program(found, told)
     _show_key(told.slug, key, as_json=as_json)
@@ -60,15 +74,27 @@ def make_key(
     *,
     slug: Annotated[str, typer.Option(help="The merchant's id.")],
     name: Annotated[str, typer.Option(help="What the key is for.")] = "another key",
+    scopes: Annotated[
+        str | None, typer.Option(help=f"Of {', '.join(SCOPES)}, with commas. Left out: all that it can have.")
+    ] = None,
+    expires: Annotated[str | None, typer.Option(metavar="INSTANT", help="Such as 2027-01-01T00:00:00Z.")] = None,
+    user: Annotated[
+        str | None, typer.Option(help="Whose key it is: a user's id or e-mail. Left out: nobody's.")
+    ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Print another API key for a merchant; those it has stay valid."""
-    with books(data) as found:
-        with found.ledger() as ledger:
-            merchants.find(ledger, slug)
-        key = _new_key(found, slug, name)
-    _show_key(slug, key, as_json=as_json)
+    with books(data) as found, found.ledger() as ledger:
+        merchants.find(ledger, slug)
+        holder = users.find(ledger, slug, user) if user else None
+        most = sorted(ROLES[holder.role]) if holder else [ADMIN]
+        told = _checked(NewKey, name=name, scopes=scopes.split(",") if scopes else most, expires=expires)
+        new = keys.create(
+            ledger, merchant_id=slug, name=told.name, scopes=told.scopes, user_id=holder and holder.user_id,
+            expires_at=told.expires, now=now(), by=Actor(_KEY_CAUSE),
+        )  # fmt: skip
+    _show_key(slug, new.token.get_secret_value(), as_json=as_json)
 
 
 def open_program(found: Books, told: NewMerchant) -> str:
@@ -78,17 +104,13 @@ def open_program(found: Books, told: NewMerchant) -> str:
             ledger, merchant_id=told.slug, name=told.name, currency=told.currency, email=told.email,
             time_zone=told.time_zone, now=now(), cause=CAUSE,
         )  # fmt: skip
-    return _new_key(found, told.slug, "first key")
+        new = keys.create(ledger, merchant_id=told.slug, name="first key", scopes=[ADMIN], now=now(), by=Actor(CAUSE))
+    return new.token.get_secret_value()
 
 
-def _new_key(found: Books, merchant_id: str, name: str) -> str:
-    with found.connect() as connection:
-        return create_key(connection, merchant_id, name, now())
-
-
-def _checked(**told: str) -> NewMerchant:
+def _checked(model: type[_Told], **told: Any) -> _Told:
     try:
-        return NewMerchant(**told)
+        return model(**told)
     except ValidationError as error:
         faults = (f"--{str(fault['loc'][0]).replace('_', '-')}: {fault['msg']}" for fault in error.errors())
         raise UsageError("; ".join(faults)) from None

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from projections import wall
 from projections.read import Reads
 
 Answer = TypeVar("Answer")
@@ -16,11 +17,15 @@ _WAIT_S = 5.0
 
 
 @asynccontextmanager
-async def opened(database_url: str, size_max: int) -> AsyncIterator[Pool]:
-    """Lend a pool of at most so many connections in autocommit mode. It fills by itself once the database is there."""
+async def opened(database_url: str, size_max: int, *, walled: bool = False) -> AsyncIterator[Pool]:
+    """Lend a pool of at most so many connections in autocommit mode. It fills by itself once the database is there.
+
+    With `walled` its connections see the rows of one merchant at a time (`projections.wall`).
+    """
     pool: Pool = AsyncConnectionPool(
-        database_url, kwargs={"autocommit": True}, min_size=1, max_size=size_max, timeout=_WAIT_S, open=False
-    )
+        database_url, kwargs={"autocommit": True}, min_size=1, max_size=size_max, timeout=_WAIT_S, open=False,
+        configure=wall.stand_behind if walled else None,
+    )  # fmt: skip
     await pool.open(wait=False)
     try:
         yield pool

@@ -1,6 +1,7 @@
 """`web`: the API."""
 
 import asyncio
+import gc
 import hmac
 import signal
 
@@ -19,11 +20,14 @@ from ledger.application import Ledger
 from projections.read import Reads
 from schemas.settings import Settings
 from web.application import create_app
+from web.connections import Runner
 from web.services import Services, WebOptions
 
 _log = structlog.get_logger(__name__)
 
 _POOL_SIZE_MAX = 8
+_COLLECT_AFTER_OBJECTS = 20_000
+_KEYS_POOL_SIZE_MAX = 4
 # Requests that are under way when we are asked to stop get this long.
 _SHUTDOWN_S = 10.0
 
@@ -40,16 +44,24 @@ def web(*, data: Data = None, child_of: ChildOf = None) -> None:
             asyncio.run(_serve(found, ledger))
 
 
+def _collect_seldom() -> None:
+    # A page of a list is hundreds of objects that are in no cycle and live as long as the answer.
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER_OBJECTS, 20, 50)
+
+
 async def _serve(found: Books, ledger: Ledger) -> None:
     settings, stop = found.settings, asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with opened(found.database_url, _POOL_SIZE_MAX) as pool:
+    url = found.database_url
+    async with opened(url, _POOL_SIZE_MAX, walled=True) as readers, opened(url, _KEYS_POOL_SIZE_MAX) as pool:
         options = web_options(settings, found.hash_key)
-        services = Services(ledger=ledger, reads=Reads(pool), pool=pool, now=now, options=options)
-        runner = http.AppRunner(create_app(services), access_log=None, shutdown_timeout=_SHUTDOWN_S)
+        services = Services(ledger=ledger, reads=Reads(readers), pool=pool, now=now, options=options)
+        runner = Runner(create_app(services), shutdown_timeout=_SHUTDOWN_S)
         await runner.setup()
+        _collect_seldom()
         try:
             await _listen(runner, settings)
             await stop.wait()
@@ -73,4 +85,10 @@ def web_options(settings: Settings, hash_key: bytes) -> WebOptions:
     return WebOptions(
         public_url=(settings.public_url or f"http://{settings.web_host}:{settings.web_port}").rstrip("/"),
         secret=hmac.digest(hash_key, b"dashboard addresses", "sha256"),
+        webhook_allow_private=settings.webhook_allow_private,
+        rate_per_s=settings.rate_limit_per_s,
+        rate_burst=settings.rate_limit_burst,
+        failures_per_s=settings.rate_limit_failures_per_s,
+        failures_burst=settings.rate_limit_failures_burst,
+        connections_max=settings.web_connections_max,
     )

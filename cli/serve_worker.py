@@ -43,7 +43,8 @@ def _collect_seldom() -> None:
 
 async def _serve(found: Books, settings: WorkerSettings, ledger: Ledger) -> None:
     async with opened(found.database_url, 1) as pool:
-        await run_worker(settings, ledger, Reads(pool).due_commissions, now)
+        reads = Reads(pool)
+        await run_worker(settings, ledger, reads.due_commissions, reads.swept_commissions, now)
 
 
 def worker_settings(settings: Settings, bootstrap_servers: str) -> WorkerSettings:
@@ -57,6 +58,9 @@ def worker_settings(settings: Settings, bootstrap_servers: str) -> WorkerSetting
         "session_timeout_s": _seconds(settings.kafka_session_timeout_ms),
         "heartbeat_interval_s": _seconds(settings.kafka_heartbeat_interval_ms),
         "rebalance_timeout_s": _seconds(settings.kafka_rebalance_timeout_ms),
+        "webhook_allow_private": settings.webhook_allow_private,
+        "webhook_disable_days": settings.webhook_disable_days,
+        "webhook_log_days": settings.webhook_log_days,
         "health_host": settings.worker_health_host,
         "health_port": settings.worker_health_port,
     }

@@ -1,39 +1,22 @@
-"""Files of rows, as people and other programs write them: CSV with a heading, or a JSON object a line."""
+"""Files of rows on this machine, and what is wrong with them."""
 
 import csv
 import hashlib
-import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 from cli.failures import CannotError, UsageError
+from schemas.rows import FORMATS, Done, FileError, Row, Table, table
 
-FORMATS = ("csv", "jsonl")
 _BY_EXTENSION = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv",
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
 }  # fmt: skip
-_DELIMITERS = ",;\t|"
-_CELL_MAX = 2**31 - 1
 _CHUNK = 1 << 20
-_TELL_EVERY = 500
-
-Done = Callable[[int], None]
-"""Tells how many bytes of the file were read."""
-
-
-class Row(NamedTuple):
-    """One row: the line on which it begins, its fields by name (None: it has none), and the row as it was written.
-
-    The fields of CSV are text, and bytes that are not UTF-8 are kept in it as lone surrogates. `raw` is only JSON's.
-    """
-
-    line: int
-    fields: dict[str, Any] | None
-    raw: bytes
 
 
 class Fault(NamedTuple):
@@ -64,72 +47,22 @@ def digest(path: Path, done: Done) -> str:
     return hashed.hexdigest()
 
 
-def rows(path: Path, kind: str, required: Sequence[str], done: Done) -> Iterator[Row]:
-    """Yield the rows that are not blank, in order. Raises CannotError where CSV misses a required column."""
+@contextmanager
+def opened(
+    path: Path, kind: str, required: Sequence[str], done: Done, aliases: Mapping[str, str] | None = None
+) -> Iterator[Table]:
+    """Yield the file as a table. Raises CannotError for a file that cannot be read as one, also while it is read."""
     with path.open("rb") as file:
-        yield from _csv(path, file, required, done) if kind == "csv" else _jsonl(file, done)
+        try:
+            yield table(file, kind, required, aliases=aliases, done=done)
+        except FileError as error:
+            raise CannotError(f"{path.name}: {error.message}") from error
 
 
-def _jsonl(file: BinaryIO, done: Done) -> Iterator[Row]:
-    for line, text in enumerate(file, 1):
-        raw = text.rstrip(b"\r\n")
-        if line == 1:
-            raw = raw.removeprefix(b"\xef\xbb\xbf")
-        if raw.strip():
-            yield Row(line, _object(raw), raw)
-        if not line % _TELL_EVERY:
-            done(file.tell())
-
-
-def _object(raw: bytes) -> dict[str, Any] | None:
-    try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _csv(path: Path, file: BinaryIO, required: Sequence[str], done: Done) -> Iterator[Row]:
-    csv.field_size_limit(_CELL_MAX)
-    with io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-        heading = text.readline()
-        text.seek(0)
-        reader = csv.reader(text, delimiter=max(_DELIMITERS, key=heading.count))
-        names = [name.strip() for name in next(reader, [])]
-        _check_heading(path, names, required)
-        line = reader.line_num + 1
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield Row(line, _fields(names, cells), encode(cells))
-            if not line % _TELL_EVERY:
-                done(file.tell())
-            line = reader.line_num + 1
-
-
-def _check_heading(path: Path, names: list[str], required: Sequence[str]) -> None:
-    missing = [name for name in required if name not in names]
-    if missing:
-        raise CannotError(f"{path.name}: the first line must name the columns; it has no {', '.join(missing)}")
-    doubled = sorted({name for name in names if name and names.count(name) > 1})
-    if doubled:
-        raise CannotError(f"{path.name}: the first line names {', '.join(doubled)} more than once")
-
-
-def _fields(names: list[str], cells: list[str]) -> dict[str, Any] | None:
-    """Return the cells by column. An empty one is left out; None: there are more than columns, nobody knows which."""
-    if len(cells) > len(names) and any(cells[len(names) :]):
-        return None
-    return {name: cell for name, cell in zip(names, cells, strict=False) if name and cell != ""}
-
-
-def encode(value: Any) -> bytes:
-    """Return the value as JSON; bytes that were no UTF-8 in the file come out as they were."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:  # lone surrogates
-        import json  # noqa: PLC0415 - for rows that will be refused
-
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", errors="surrogateescape")
+def rows(path: Path, kind: str, required: Sequence[str], done: Done) -> Iterator[Row]:
+    """Yield the rows that are not blank, in order. Raises CannotError for a file that cannot be read as rows."""
+    with opened(path, kind, required, done) as found:
+        yield from found.rows
 
 
 def errors_path(path: Path, kind: str, named: Path | None) -> Path:

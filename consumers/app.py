@@ -8,6 +8,7 @@ from faust import StreamT
 from mode.types import ServiceT
 
 from consumers.approvals import Approvals
+from consumers.bans import Bans
 from consumers.order_intake import OrderIntake
 from consumers.settings import WorkerSettings
 from schemas.errors import CorruptionError
@@ -28,7 +29,7 @@ class WorkerApp(faust.App):
         """Create no folders: there are no tables, positions live in PostgreSQL."""
 
 
-def build_app(settings: WorkerSettings, intake: OrderIntake, approvals: Approvals) -> WorkerApp:
+def build_app(settings: WorkerSettings, intake: OrderIntake, approvals: Approvals, bans: Bans) -> WorkerApp:
     """Return an app that is ready to start. An app is used once: a new one is built after the broker was replaced."""
     app = WorkerApp(
         settings.app_id,
@@ -50,6 +51,7 @@ def build_app(settings: WorkerSettings, intake: OrderIntake, approvals: Approval
     )
     app.intake = intake
     _add_approvals(app, settings, approvals)
+    _add_bans(app, settings, bans)
     return app
 
 
@@ -72,3 +74,13 @@ def _add_approvals(app: WorkerApp, settings: WorkerSettings, approvals: Approval
             return await topic.send(value=chunk)
 
         await approvals.publish_due(publish)
+
+
+def _add_bans(app: WorkerApp, settings: WorkerSettings, bans: Bans) -> None:
+    @app.timer(settings.ban_interval_s, on_leader=True, name="carry out bans")  # type: ignore[untyped-decorator]
+    async def carry_out() -> None:
+        try:
+            await bans.carry_out()
+        except CorruptionError as error:
+            await app.crash(error)
+            raise

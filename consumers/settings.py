@@ -44,5 +44,19 @@ class WorkerSettings(BaseModel):
     # A chunk that was published but never answered for is published again after this long.
     approval_retry_s: float = Field(default=60.0, gt=0)
 
+    # How often the list of bans is looked at, and how many commissions one transaction moves.
+    ban_interval_s: float = Field(default=2.0, gt=0)
+    ban_page: int = Field(default=500, ge=1)
+
+    # How often the log is looked at for news, and how long a receiver has for its whole answer. A message is ours for
+    # the lease: longer than the time-out, or two workers would send it at once.
+    webhook_interval_s: float = Field(default=0.5, gt=0)
+    webhook_timeout_s: float = Field(default=15.0, gt=0)
+    webhook_lease_s: float = Field(default=60.0, gt=0)
+    webhook_retry_days: float = Field(default=3.0, gt=0)
+    webhook_disable_days: float = Field(default=5.0, gt=0)
+    webhook_log_days: float = Field(default=30.0, gt=0)
+    webhook_allow_private: bool = False
+
     health_host: str = "127.0.0.1"
     health_port: int | None = Field(default=None, ge=0, le=65_535)

@@ -17,17 +17,19 @@ import structlog
 
 from consumers.app import WorkerApp, build_app
 from consumers.approvals import Approvals, Due
+from consumers.bans import Bans, Swept
 from consumers.broker import Broker, BrokerAwayError, TopicMissingError
 from consumers.health import Health, served
 from consumers.order_intake import OrderIntake
 from consumers.settings import WorkerSettings
+from consumers.webhooks import sending
 from ledger.application import Ledger
 from ledger.intake import Intake
 from schemas.errors import CorruptionError
 
 _log = structlog.get_logger(__name__)
 
-# `approvals` joins them when it fails: most workers never lead, and have nothing to tell about it.
+# `approvals`, `bans` and `webhooks` join them when they fail: most workers never lead, and have nothing to tell of it.
 CONDITIONS = ("broker", "topic", "database", "intake", "app")
 
 _WATCH_INTERVAL_S = 1.0
@@ -38,6 +40,7 @@ async def run_worker(
     settings: WorkerSettings,
     ledger: Ledger,
     due: Due,
+    swept: Swept,
     now: Callable[[], datetime],
     *,
     stop: asyncio.Event | None = None,
@@ -52,12 +55,13 @@ async def run_worker(
     # Each retry would be a line otherwise; `health` tells it once.
     stamina.instrumentation.set_on_retry_hooks([])
     broker = Broker(settings.bootstrap_servers, settings.orders_topic)
-    worker = _Worker(settings, ledger, due, now, broker, health, stop)
+    worker = _Worker(settings, ledger, due, swept, now, broker, health, stop)
     with _stopped_by_signals(stop), _quiet_libraries():
         async with served(health, settings.health_host, settings.health_port) as port:
             _log.info("worker started", topic=settings.orders_topic, app_id=settings.app_id, health_port=port)
             try:
-                await worker.run()
+                async with sending(settings, ledger, health, now):
+                    await worker.run()
             finally:
                 await broker.close()
     _log.info("worker stopped")
@@ -69,12 +73,13 @@ class _Worker:
         settings: WorkerSettings,
         ledger: Ledger,
         due: Due,
+        swept: Swept,
         now: Callable[[], datetime],
         broker: Broker,
         health: Health,
         stop: asyncio.Event,
     ) -> None:
-        self._settings, self._ledger, self._due, self._now = settings, ledger, due, now
+        self._settings, self._ledger, self._due, self._swept, self._now = settings, ledger, due, swept, now
         self._broker, self._health, self._stop = broker, health, stop
         self._intake = Intake(ledger)
 
@@ -106,7 +111,8 @@ class _Worker:
     async def _running(self) -> AsyncIterator[tuple[WorkerApp, "asyncio.Task[None]"]]:
         intake = OrderIntake(self._settings, self._intake, self._broker, self._health, self._now)
         approvals = Approvals(self._settings, self._ledger, self._due, self._health, self._now)
-        app = build_app(self._settings, intake, approvals)
+        bans = Bans(self._settings, self._ledger, self._swept, self._health, self._now)
+        app = build_app(self._settings, intake, approvals, bans)
         self._health.facts = intake.facts
         # Its start ends only when its group is formed, which takes as long as the broker likes.
         started = asyncio.create_task(self._start(app))

@@ -1,4 +1,4 @@
-"""Approving, holding and rejecting commissions: by the timer when they are due, or by somebody's hand."""
+"""Moving commissions: approved by the timer when they are due; approved, held, rejected and paid by somebody's hand."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -7,11 +7,11 @@ from zoneinfo import ZoneInfo
 
 from ledger import merchants
 from ledger.application import Ledger, following
-from ledger.commissions import Act, Order, evolve, fold, move
+from ledger.commissions import Act, evolve, fold, move, move_by_hand
 from ledger.events import CommissionEarned, Recorded, Stream
 from ledger.requests import Request
 from ledger.store import VersionConflictError
-from schemas.errors import ConflictError, NotFoundError, RetryableError
+from schemas.errors import ConflictError, NotFoundError, RejectedError, RetryableError
 
 _ATTEMPTS = 10
 
@@ -24,6 +24,16 @@ class Moved(NamedTuple):
     state: str
     amount_minor: int
     currency: str
+    position: int | None = None
+
+
+class ManyMoved(NamedTuple):
+    """What became of each commission, in order: itself after the move, or why it could not be made.
+
+    `position` is that of the last event, None where none was written.
+    """
+
+    results: tuple["Moved | RejectedError", ...]
     position: int | None = None
 
 
@@ -89,6 +99,16 @@ def reopen(ledger: Ledger, **details: Any) -> Moved:
     return move_commission(ledger, "reopen", **details)
 
 
+def mark_paid(ledger: Ledger, **details: Any) -> Moved:
+    """Note that a commission was paid outside of payouts (`reference`, `note`); otherwise as `move_commission`."""
+    return move_commission(ledger, "mark-paid", **details)
+
+
+def mark_unpaid(ledger: Ledger, **details: Any) -> Moved:
+    """Take that back (`reason`, `note`): it is owed again, less what was clawed back since; as `move_commission`."""
+    return move_commission(ledger, "mark-unpaid", **details)
+
+
 def move_commission(
     ledger: Ledger,
     name: str,
@@ -100,31 +120,73 @@ def move_commission(
     request: Request | None = None,
     **details: Any,
 ) -> Moved:
-    """Make one of the moves of `ledger.commissions.LEGAL_MOVES` and return the commission after it.
+    """Make one of the moves of `ledger.commissions.BY_HAND` and return the commission after it.
 
-    `details` are the event's own fields (`reason`, `reference`). Raises NotFoundError, IllegalMoveError, ConflictError
-    `changed_meanwhile`.
+    `details` are the event's own fields (`reason`, `reference`, `note`). Raises NotFoundError, IllegalMoveError,
+    ConflictError `changed_meanwhile`.
     """
     stream = Stream.order(merchant_id, order_id)
-    order = fold(recorded.event for recorded in ledger.stream(stream))
-    if order.taken is None:
-        raise NotFoundError("commission", order_id)
-    version = order.version
-    events = move(order, name, Act(now, now, _day(ledger, merchant_id, now), cause), **details)
-    for event in events:
-        evolve(order, event)
-    moved = _moved(order)
+    act = Act(now, now, _day(ledger, merchant_id, now), cause)
+    moved, events = _decide(order_id, stream, ledger.stream(stream), name, act, details)
     try:
-        position = ledger.record(following(stream, version, events), request=request, result=moved)
+        position = ledger.record(events, request=request, result=moved)
     except VersionConflictError as error:
         raise ConflictError("changed_meanwhile", "the commission changed at the same time; look again") from error
     return moved._replace(position=position)
 
 
-def _moved(order: Order) -> Moved:
-    assert order.taken is not None  # noqa: S101 - checked by the only caller
-    taken = order.taken
-    return Moved(taken.merchant_id, taken.order_id, order.state, order.amount_minor, taken.currency)
+def move_commissions(
+    ledger: Ledger,
+    name: str,
+    *,
+    merchant_id: str,
+    order_ids: Sequence[str],
+    now: datetime,
+    cause: str,
+    request: Request | None = None,
+    **details: Any,
+) -> ManyMoved:
+    """Make the move with each of the commissions (no id twice) in one transaction, and return a result for each.
+
+    Where it is not legal, or where there is no such commission, the result says so and the others are moved. Raises
+    RetryableError.
+    """
+    act = Act(now, now, _day(ledger, merchant_id, now), cause)
+    names = {order_id: Stream.order(merchant_id, order_id) for order_id in order_ids}
+    for _ in range(_ATTEMPTS):
+        streams = ledger.streams(list(names.values()))
+        results: list[Moved | RejectedError] = []
+        events: list[Recorded] = []
+        for order_id, stream in names.items():
+            try:
+                moved, decided = _decide(order_id, stream, streams.get(stream, []), name, act, details)
+            except RejectedError as error:
+                results.append(error)
+                continue
+            results.append(moved)
+            events += decided
+        many = ManyMoved(tuple(results))
+        try:
+            position = ledger.record(events, request=request, result=many)
+        except VersionConflictError:
+            continue
+        return many._replace(position=position)
+    raise RetryableError("the commissions are being written by somebody else")
+
+
+def _decide(
+    order_id: str, stream: str, recorded: Sequence[Recorded], name: str, act: Act, details: dict[str, Any]
+) -> tuple[Moved, list[Recorded]]:
+    order = fold(each.event for each in recorded)
+    opened = order.opened
+    if opened is None:
+        raise NotFoundError("commission", order_id)
+    version = order.version
+    events = move_by_hand(order, name, act, **details)
+    for event in events:
+        evolve(order, event)
+    moved = Moved(opened.merchant_id, order_id, order.state, order.amount_minor, opened.currency)
+    return moved, following(stream, version, events)
 
 
 def _day(ledger: Ledger, merchant_id: str, now: datetime) -> date:

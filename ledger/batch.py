@@ -10,10 +10,20 @@ from typing import NamedTuple
 
 import orjson
 
-from ledger.commissions import DUPLICATE, Order, evolve, fold, same_order, take_fact, take_parked
+from ledger import bans
+from ledger.commissions import DUPLICATE, Act, Order, evolve, fold, take_fact, take_parked, told_before
 from ledger.directory import Directory, Program
-from ledger.events import Event, OrderTaken, ParkedRefundRejected, Recorded, RefundParked, Stream
-from ledger.orders import fact_of, place
+from ledger.events import (
+    DeadLetterOpened,
+    Event,
+    OrderTaken,
+    ParkedRefundRejected,
+    Recorded,
+    RefundParked,
+    Stream,
+)
+from ledger.hashes import dead_letter_id
+from ledger.orders import CustomerOrders, fact_of, place
 from schemas.errors import RejectedError
 from schemas.money import to_decimal_string
 from schemas.order_events import OrderEvent, OrderPlaced, names_of
@@ -94,6 +104,10 @@ class Note(NamedTuple):
     metadata: Mapping[str, str] | None
 
 
+CustomerKey = tuple[str, str]
+"""Merchant id and customer id."""
+
+
 class Batch:
     """Decides messages one after the other; each sees what those before it did."""
 
@@ -104,6 +118,7 @@ class Batch:
         now: datetime,
         hash_key: bytes,
         streams: Mapping[str, list[Recorded]],
+        customer_orders: Mapping[CustomerKey, CustomerOrders] | None = None,
     ) -> None:
         self.events: list[Recorded] = []
         self.dead_letters: list[DeadLetter] = []
@@ -112,12 +127,20 @@ class Batch:
         self.ignored: dict[tuple[str, date, str], list[int]] = {}
         self.customers: dict[tuple[str, str], tuple[str | None, str | None]] = {}
         self.notes: dict[tuple[str, str, str], Note] = {}
+        # Of customers whose orders are counted: what was on the books, and what is with this batch.
+        self.counted_before: Mapping[CustomerKey, CustomerOrders] = customer_orders or {}
+        self.counted: dict[CustomerKey, CustomerOrders] = {}
         self.counts = dict.fromkeys(OUTCOMES, 0)
         self.directory_position = directory.position
         self._directory, self._source, self._now, self._hash_key = directory, source, now, hash_key
         self._place_name = source.place()
         self._streams: dict[str, list[Event]] = {name: [r.event for r in events] for name, events in streams.items()}
         self._orders: dict[str, Order] = {}
+
+    def follow(self, earlier: "Batch") -> None:
+        """Know what an earlier batch decided although it is not on the books: so a long dry run is one story."""
+        self._streams |= earlier._streams  # noqa: SLF001 - of its own kind
+        self.counted = dict(earlier.counted)
 
     def take(self, message: Message, told: OrderEvent | RejectedError) -> Result:
         """Decide one message; `told` is what it says, or why it could not be read."""
@@ -137,7 +160,7 @@ class Batch:
         stream = Stream.order(told.merchant_id, told.order_id)
         if isinstance(told, OrderPlaced):
             return self._place(program, stream, told, cause)
-        result = self._fact(stream, fact_of(program, told, self._now, cause))
+        result = self._fact(program, stream, fact_of(program, told, self._now, cause))
         reason = getattr(told, "reason", None)
         if (told.metadata or reason) and result.outcome == "adjusted":
             self._keep_note(told, Note(None, reason, told.metadata))
@@ -147,11 +170,9 @@ class Batch:
 
     def _place(self, program: Program, stream: str, told: OrderPlaced, cause: str) -> Result:
         known = stream in self._streams
-        if known:
-            taken = self._order(stream).taken
-            if taken is not None and same_order(taken, told):
-                return self._result("duplicate", stream, told.order_id)
-        events = place(program, told, self._now, cause, self._hash_key)
+        if known and told_before(self._order(stream), told):
+            return self._result("duplicate", stream, told.order_id)
+        events = place(program, told, self._now, cause, self._hash_key, self._bought(program, told))
         if not events:
             self._ignore(program, told)
             return Result("ignored", told.order_id)
@@ -163,10 +184,37 @@ class Batch:
         if told.metadata:
             self._keep_note(told, Note(told.customer_id, None, told.metadata))
         outcome = "earned" if first.to_state == "pending" else "skipped"
+        if outcome == "earned" and program.counts_customers:
+            self._count(program, told)
         if known:
             self._unpark(stream)
+        if program.partners[first.partner_id].ban is not None:
+            self._shut_out(program, stream, first.partner_id, cause)
+        if known:
             return self._result(outcome, stream, told.order_id)
         return Result(outcome, told.order_id, first.amount_minor, told.currency)
+
+    def _bought(self, program: Program, told: OrderPlaced) -> CustomerOrders | None:
+        """Return what the customer bought so far, None where nothing, or where the program does not count that."""
+        if not program.counts_customers or told.customer_id is None:
+            return None
+        key = (told.merchant_id, told.customer_id)
+        return self.counted.get(key) or self.counted_before.get(key)
+
+    def _count(self, program: Program, told: OrderPlaced) -> None:
+        if told.customer_id is None:
+            return
+        before = self._bought(program, told)
+        at = told.occurred_at
+        self.counted[told.merchant_id, told.customer_id] = before.and_one(at) if before else CustomerOrders(1, at)
+
+    def _shut_out(self, program: Program, stream: str, partner_id: str, cause: str) -> None:
+        """Reject what a message leaves open for a partner who is banned now, as the sweep would have done."""
+        ban = program.partners[partner_id].ban
+        if ban is None:
+            return
+        act = Act(self._now, self._now, program.day_of(self._now), cause)
+        self._append(stream, bans.take(self._order(stream), self._streams[stream], ban, act))
 
     def _unpark(self, stream: str) -> None:
         order = self._order(stream)
@@ -201,11 +249,16 @@ class Batch:
 
     # --- refunds, cancellations, disputes ---
 
-    def _fact(self, stream: str, fact: RefundParked) -> Result:
-        events = take_fact(self._order(stream), fact)
+    def _fact(self, program: Program, stream: str, fact: RefundParked) -> Result:
+        order = self._order(stream)
+        events = take_fact(order, fact)
         if events == DUPLICATE:
             return self._result("duplicate", stream, fact.order_id)
+        was = order.state
         self._append(stream, events)
+        if was == "reversed" and order.taken is not None:
+            # Won back for a partner who may be banned since: what was reversed was not the sweep's to take.
+            self._shut_out(program, stream, order.taken.partner_id, fact.cause)
         return self._result("adjusted", stream, fact.order_id)
 
     # --- what stands, and what is added ---
@@ -254,7 +307,18 @@ class Batch:
             self._source, message.position, merchant_id, message.key, message.raw, message.headers, error
         )
         self.dead_letters.append(letter)
+        if merchant_id is not None:
+            self._tell(letter, merchant_id)
         return Result("dead_lettered", order_id, error=error)
+
+    def _tell(self, letter: DeadLetter, merchant_id: str) -> None:
+        """Note that the letter was opened: a position is decided once, so this is the first that is said of it."""
+        id_ = dead_letter_id(*letter.source, letter.position)
+        event = DeadLetterOpened(
+            merchant_id=merchant_id, occurred_at=self._now, recorded_at=self._now,
+            cause=self._source.cause(letter.position), dead_letter_id=id_, code=letter.error.code,
+        )  # fmt: skip
+        self.events.append(Recorded(Stream.notice(merchant_id, "dead-letter", id_), 1, event))
 
     def _refuse_parked(self, fact: RefundParked, event: ParkedRefundRejected) -> None:
         # Its message was counted as adjusted when it came; it is a dead letter after all, at its own position.

@@ -17,6 +17,7 @@ from ledger.events import (
     CommissionClawedBack,
     CommissionCorrected,
     CommissionEarned,
+    CommissionEntered,
     CommissionHeld,
     CommissionMarkedUnpaid,
     CommissionMoved,
@@ -51,6 +52,17 @@ LEGAL_MOVES = {
 }
 """What may be done with a commission in each state (DESIGN section 8); refunds are facts, not moves, and always may."""
 
+BY_HAND = {
+    "approve": "approve",
+    "hold": "hold",
+    "release": "release",
+    "reject": "reject",
+    "reopen": "reopen",
+    "mark-paid": "pay",
+    "mark-unpaid": "mark_unpaid",
+}
+"""What people may do with a commission, by the name that they call it, and which of LEGAL_MOVES it is."""
+
 _ON_ITS_WAY_OUT = ("in_payout", "paid")
 
 
@@ -58,11 +70,13 @@ _ON_ITS_WAY_OUT = ("in_payout", "paid")
 class Order:
     """What the events of one order's stream add up to.
 
+    `taken` is the storefront's order, `entered` what stands in its place where somebody entered the commission by hand.
     `amount_minor` is the commission itself, clawbacks stand beside it.
     """
 
     version: int = 0
     taken: OrderTaken | None = None
+    entered: CommissionEntered | None = None
     state: str = "unknown"
     resume: dict[str, str] = field(default_factory=dict)
     amount_minor: int = 0
@@ -72,6 +86,11 @@ class Order:
     disputes: dict[str, tuple[datetime, str]] = field(default_factory=dict)
     parked: list[RefundParked] = field(default_factory=list)
     payout_id: str | None = None
+
+    @property
+    def opened(self) -> OrderTaken | CommissionEntered | None:
+        """What the commission began with, None where there is none (yet)."""
+        return self.taken or self.entered
 
 
 # --- the fold ---------------------------------------------------------------------------------------------------------
@@ -90,6 +109,8 @@ def evolve(order: Order, event: Event) -> None:
     order.version += 1
     if isinstance(event, OrderTaken):
         order.taken, order.state, order.amount_minor = event, event.to_state, event.amount_minor
+    elif isinstance(event, CommissionEntered):
+        order.entered, order.state, order.amount_minor = event, event.to_state, event.amount_minor
     elif isinstance(event, RefundParked):
         order.parked.append(event)
     elif isinstance(event, ParkedRefundRejected):
@@ -182,8 +203,12 @@ def take_fact(order: Order, fact: RefundParked) -> list[Event] | Duplicate:
     """Decide what a refund, cancellation, dispute or won dispute does: new events, or DUPLICATE.
 
     `fact` is the message in the shape in which it would be parked, and is parked where the order is not known. Raises
-    ConflictError `conflicting_duplicate`, RejectedError `currency_mismatch`, `refund_exceeds_total`.
+    ConflictError `conflicting_duplicate`, RejectedError `currency_mismatch`, `refund_exceeds_total`, `not_an_order`
+    (an entry made by hand has nothing that a storefront could give back).
     """
+    if order.entered is not None:
+        message = "this is a commission that was entered by hand, not an order"
+        raise RejectedError.at("$.order_id", "not_an_order", message)
     if _seen(order, fact):
         return DUPLICATE
     if order.taken is None:
@@ -345,14 +370,15 @@ def move(order: Order, name: str, act: Act, **details: Any) -> list[Event]:
     Raises IllegalMoveError with the state and what is legal there. `release` and `reopen` go back to where it was.
     When money comes back (unreserve, mark_unpaid), what was clawed back meanwhile is taken off the commission itself.
     """
-    if order.taken is None or name not in LEGAL_MOVES[order.state]:
+    opened = order.opened
+    if opened is None or name not in LEGAL_MOVES[order.state]:
         raise IllegalMoveError(name, order.state, LEGAL_MOVES.get(order.state, ()))
     kind, target = _MOVES[name]
     event = kind(
-        merchant_id=order.taken.merchant_id,
-        order_id=order.taken.order_id,
-        partner_id=order.taken.partner_id,
-        currency=order.taken.currency,
+        merchant_id=opened.merchant_id,
+        order_id=opened.order_id,
+        partner_id=opened.partner_id,
+        currency=opened.currency,
         amount_minor=order.amount_minor,
         from_state=order.state,
         to_state=target or order.resume[order.state],
@@ -365,6 +391,22 @@ def move(order: Order, name: str, act: Act, **details: Any) -> list[Event]:
     if name in ("unreserve", "mark_unpaid") and order.clawed_back_minor:
         return [event, *_taken_off(order, event)]
     return [event]
+
+
+def move_by_hand(order: Order, name: str, act: Act, **details: Any) -> list[Event]:
+    """Decide one of the moves of BY_HAND, as `move` does; raises IllegalMoveError with what is legal by hand."""
+    legal = legal_by_hand(order)
+    if name not in legal:
+        raise IllegalMoveError(name, order.state, legal)
+    return move(order, BY_HAND[name], act, **details)
+
+
+def legal_by_hand(order: Order) -> tuple[str, ...]:
+    """Return the names of BY_HAND that are legal now: none while a payout has the commission, or where it paid it."""
+    if order.payout_id is not None:
+        return ()
+    legal = LEGAL_MOVES.get(order.state, ())
+    return tuple(name for name, meant in BY_HAND.items() if meant in legal)
 
 
 def _taken_off(order: Order, event: CommissionMoved) -> Sequence[Event]:
@@ -384,12 +426,23 @@ def _taken_off(order: Order, event: CommissionMoved) -> Sequence[Event]:
     )
 
 
-def same_order(taken: OrderTaken, told: OrderPlaced) -> bool:
-    """Return True where both tell the same order; raise ConflictError naming the fields where they do not.
+# --- what was told before ---------------------------------------------------------------------------------------------
+
+
+def told_before(order: Order, told: OrderPlaced) -> bool:
+    """Return whether the order is on the books already; raise ConflictError naming the fields that differ there.
 
     What is compared is what money depends on (docs/decisions/0006); what was decided from it is not.
     """
-    return _same({label: (getattr(taken, name), getattr(told, name)) for name, label in _CONTENT.items()}, "order")
+    if order.entered is not None:
+        message = "a commission that was entered by hand has this id"
+        raise ConflictError.at("$.order_id", "conflicting_duplicate", message)
+    if order.taken is None:
+        return False
+    taken = order.taken
+    # Without a code an order is on the books for its customer's sake (`OrderTaken.assigned`), with an empty one.
+    said = {name: getattr(told, name) for name in _CONTENT} | {"coupon_code": told.coupon_code or ""}
+    return _same({label: (getattr(taken, name), said[name]) for name, label in _CONTENT.items()}, "order")
 
 
 _CONTENT = {

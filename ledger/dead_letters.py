@@ -7,11 +7,12 @@ import orjson
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from ledger.application import Ledger
+from ledger.application import Ledger, following
 from ledger.batch import Message, Result, Source
+from ledger.events import DeadLetterDiscarded, DeadLetterRetried, Event, Recorded, Stream
 from ledger.intake import Intake
 from ledger.requests import Request
-from ledger.rows import check_directory, reclassify, write_batch
+from ledger.rows import check_decision, reclassify, write_batch
 from ledger.store import VersionConflictError
 from schemas.errors import ConflictError, NotFoundError, RetryableError
 
@@ -63,11 +64,13 @@ def retry(
             reclassify(curs, source, "dead_lettered", str(done.outcome))
             write_batch(curs, batch, now)
 
-        def after(curs: Cursor[DictRow], _: int | None, position: int = batch.directory_position) -> None:
-            check_directory(curs, position)
+        def after(curs: Cursor[DictRow], _: int | None, batch: Any = batch) -> None:
+            check_decision(curs, batch)
 
+        told = _told_of(ledger, row["merchant_id"], DeadLetterRetried, resolved, now, cause, outcome=result.outcome)
+        events = [*batch.events, *told]
         try:
-            position = ledger.record(batch.events, beside=beside, after=after, request=request, result=resolved)
+            position = ledger.record(events, beside=beside, after=after, request=request, result=resolved)
         except VersionConflictError:
             continue
         return resolved._replace(position=position)
@@ -86,12 +89,33 @@ def discard(
 ) -> Resolved:
     """Put the letter away, with the reason; it stays on record and stays counted.
 
-    Raises NotFoundError, ConflictError `not_open`.
+    Raises NotFoundError, ConflictError `not_open`, RetryableError.
     """
-    _open(ledger, dead_letter_id, merchant_id)
+    row = _open(ledger, dead_letter_id, merchant_id)
     resolved = Resolved(dead_letter_id, "discarded", None, f"{reason} ({cause})")
-    ledger.record([], beside=lambda curs: _close(curs, resolved, now), request=request, result=resolved)
-    return resolved
+    told = _told_of(ledger, row["merchant_id"], DeadLetterDiscarded, resolved, now, cause)
+    position = ledger.record(told, beside=lambda curs: _close(curs, resolved, now), request=request, result=resolved)
+    return resolved._replace(position=position)
+
+
+def _told_of(
+    ledger: Ledger,
+    merchant_id: str | None,
+    kind: type[Event],
+    resolved: Resolved,
+    now: datetime,
+    cause: str,
+    **more: Any,
+) -> list[Recorded]:
+    """Return what the merchant is told of the letter, in its place; nobody is told of one that belongs to nobody."""
+    if merchant_id is None:
+        return []
+    stream = Stream.notice(merchant_id, "dead-letter", resolved.dead_letter_id)
+    event: Event = kind(  # type: ignore[call-arg]
+        merchant_id=merchant_id, occurred_at=now, recorded_at=now, cause=cause, dead_letter_id=resolved.dead_letter_id,
+        **more,
+    )  # fmt: skip
+    return following(stream, len(ledger.stream(stream)), [event])
 
 
 def _told(result: Result, cause: str) -> str:
@@ -101,7 +125,7 @@ def _told(result: Result, cause: str) -> str:
 def _open(ledger: Ledger, dead_letter_id: str, merchant_id: str | None) -> DictRow:
     with ledger.connection() as conn:
         row = conn.execute(
-            "SELECT source, topic, partition, position, key, raw, headers, status FROM ledger.dead_letters"
+            "SELECT merchant_id, source, topic, partition, position, key, raw, headers, status FROM ledger.dead_letters"
             " WHERE dead_letter_id = %s AND (%s::text IS NULL OR merchant_id = %s)",
             (dead_letter_id, merchant_id, merchant_id),
         ).fetchone()

@@ -43,6 +43,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `approval`: `immediate`, `after_days` (then `hold_days`, 0-999) or `manual`. `base`: `total`, `net_of_tax` or
     `net_of_tax_and_shipping`. `fixed_on_partial_refund`: `keep` or `pro_rata`. `self_referral`: `skip` or `allow`.
+    `minimum_payout_minor`: per currency. `max_orders_per_customer` and `max_months_per_customer` (after the first
+    order): how long a customer earns. What is UNSET is not in the JSON: no minimum, no limit.
     """
 
     version: int = 1
@@ -51,6 +53,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     base: str = "total"
     fixed_on_partial_refund: str = "keep"
     self_referral: str = "skip"
+    minimum_payout_minor: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+    max_orders_per_customer: int | msgspec.UnsetType = msgspec.UNSET
+    max_months_per_customer: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class MerchantRegistered(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -89,7 +94,7 @@ class PartnerEvent(Event, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
 
 
 class PartnerRegistered(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A partner joined; `standing` is `approved` or `applied`.
+    """A partner joined, applied or was invited; `standing` is `approved`, `applied` or `invited`.
 
     `email_hash` is keyed: it recognises self-referral, and no person.
     """
@@ -139,15 +144,38 @@ class RateChanged(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True, g
 
 
 class CouponAssigned(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """Orders placed with the code from `occurred_at` on are the partner's."""
+    """Orders placed with the code from `occurred_at` on are the partner's, at this rate (None: the partner's own).
+
+    The first assignment of a code reaches back for ever, so that imported history earns, unless it is `dated`.
+    """
 
     code: str
+    rate: Rate | None = None
+    dated: bool = False
+
+
+class CouponRateChanged(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Orders placed with the code from `occurred_at` on earn this rate (None: the partner's own)."""
+
+    code: str
+    rate: Rate | None = None
 
 
 class CouponRevoked(PartnerEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The code is nobody's from `occurred_at` on."""
 
     code: str
+
+
+# --- customers --------------------------------------------------------------------------------------------------------
+
+
+class CustomerReassigned(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Orders of the customer from `occurred_at` on earn for this partner, unless they come with a partner's code."""
+
+    customer_id: str
+    partner_id: str
+    reason: str
 
 
 # --- orders and their commissions -------------------------------------------------------------------------------------
@@ -175,6 +203,8 @@ class OrderTaken(OrderFact, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     amount_minor: int = 0
     from_state: str | None = None
     to_state: str
+    # No partner's code decided whose the order is: its customer is assigned to the partner. The code is as it was told.
+    assigned: bool = False
 
 
 class CommissionEarned(OrderTaken, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -192,6 +222,21 @@ class CommissionSkipped(OrderTaken, frozen=True, kw_only=True, omit_defaults=Tru
     """A partner's code, but nothing was earned, and why."""
 
     reason: str
+
+
+class CommissionEntered(OrderFact, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Somebody entered `amount_minor` (which may be negative) by hand, beside all orders; `order_id` is the entry's id.
+
+    `reference` is the merchant's own: an invoice, a ticket.
+    """
+
+    partner_id: str
+    currency: str
+    amount_minor: int
+    from_state: str | None = None
+    to_state: str
+    reason: str
+    reference: str | None = None
 
 
 class RefundParked(OrderFact, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -269,9 +314,13 @@ class CommissionReleased(CommissionMoved, frozen=True, kw_only=True, omit_defaul
 
 
 class CommissionRejected(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """The commission will not be paid."""
+    """The commission will not be paid.
+
+    `ban`: the partner's ban that took it (stream@version), whose end gives it back; None: somebody refused it.
+    """
 
     reason: str
+    ban: str | None = None
 
 
 class CommissionReopened(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -297,12 +346,56 @@ class CommissionPaid(CommissionMoved, frozen=True, kw_only=True, omit_defaults=T
 
     reference: str
     payout_id: str | None = None
+    note: str | None = None
 
 
 class CommissionMarkedUnpaid(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The money came back, or never went: it is owed again."""
 
     reason: str
+    note: str | None = None
+
+
+# --- notices: what no decision about an order reads, so that the feed tells of it all the same ------------------------
+
+
+class DeadLetterOpened(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A message was refused for good. What it said is kept with the letter: it may tell of people."""
+
+    dead_letter_id: str
+    code: str
+
+
+class DeadLetterRetried(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The message was taken in after all, with this outcome."""
+
+    dead_letter_id: str
+    outcome: str
+
+
+class DeadLetterDiscarded(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Somebody put the letter away."""
+
+    dead_letter_id: str
+
+
+class WebhookChanged(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Something was done with a webhook; its address is kept apart, for it may hold a secret.
+
+    `change`: created, changed, rotated, tested, enabled, disabled or deleted.
+    """
+
+    webhook_id: str
+    change: str
+    reason: str | None = None
+
+
+class AccessChanged(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A user or an API key was changed; `change` as in `access.changes`: `user.created`, `key.revoked`."""
+
+    change: str
+    subject_id: str
+    role: str | None = None
 
 
 EVENT_TYPES: dict[str, type[Event]] = {
@@ -319,9 +412,12 @@ EVENT_TYPES: dict[str, type[Event]] = {
         PartnerDetailsChanged,
         RateChanged,
         CouponAssigned,
+        CouponRateChanged,
         CouponRevoked,
+        CustomerReassigned,
         CommissionEarned,
         CommissionSkipped,
+        CommissionEntered,
         RefundParked,
         CommissionAdjusted,
         CommissionClawedBack,
@@ -335,6 +431,11 @@ EVENT_TYPES: dict[str, type[Event]] = {
         CommissionUnreserved,
         CommissionPaid,
         CommissionMarkedUnpaid,
+        DeadLetterOpened,
+        DeadLetterRetried,
+        DeadLetterDiscarded,
+        WebhookChanged,
+        AccessChanged,
     )
 }
 
@@ -378,6 +479,16 @@ class Stream:
         return f"coupon/{merchant_id}/{code}"
 
     @staticmethod
+    def customer(merchant_id: str, customer_id: str) -> str:
+        """Return the stream of one customer: whose the customer is."""
+        return f"customer/{merchant_id}/{customer_id}"
+
+    @staticmethod
     def order(merchant_id: str, order_id: str) -> str:
         """Return the stream of one order; its first event is the idempotency key of the commission."""
         return f"order/{merchant_id}/{order_id}"
+
+    @staticmethod
+    def notice(merchant_id: str, kind: str, key: str) -> str:
+        """Return the stream of something that no decision about an order reads; the directory leaves it out."""
+        return f"notice/{merchant_id}/{kind}/{key}"

@@ -23,3 +23,12 @@ def dead_letter_id(source: str, topic: str, partition: int, position: int) -> st
     """Return the id of the dead letter of one message: that of its position."""
     place = f"{source}/{topic}/{partition}@{position}".encode()
     return f"dl_{blake2b(place, digest_size=10).hexdigest()}"
+
+
+def entry_id(hash_key: bytes, merchant_id: str, *told: str) -> str:
+    """Return the id of a commission that is entered by hand: the same request (or row of a file) is the same entry.
+
+    Keyed, so that no storefront can guess an id and publish an order under it first.
+    """
+    digest = blake2b("\n".join((merchant_id, *told)).encode(), key=hash_key, digest_size=8)
+    return f"manual-{digest.hexdigest()}"

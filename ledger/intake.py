@@ -14,15 +14,16 @@ from typing import Any, NamedTuple
 import orjson
 
 from ledger.application import Ledger
-from ledger.batch import OUTCOMES, Batch, Message, Result, Source
+from ledger.batch import OUTCOMES, Batch, CustomerKey, Message, Result, Source
 from ledger.directory import Directory
 from ledger.events import Stream
+from ledger.orders import CustomerOrders
 from ledger.requests import Request
-from ledger.rows import check_directory, move_position, write_batch
+from ledger.rows import check_decision, move_position, read_customer_orders, write_batch
 from ledger.store import PositionTakenError, VersionConflictError
 from schemas.errors import RejectedError, RetryableError
 from schemas.json_text import MESSAGE_BYTES_MAX, decode
-from schemas.order_events import OrderEvent, parse, parse_object
+from schemas.order_events import OrderEvent, OrderPlaced, parse, parse_object
 
 __all__ = ["OUTCOMES", "Intake", "Message", "Result", "Source", "Taken"]
 
@@ -95,6 +96,17 @@ class Intake:
         batch = self._batch(source, now, [told])
         return batch, batch.take(message, told)
 
+    def rehearse(
+        self, source: Source, messages: Sequence[Message], now: datetime, earlier: Batch | None
+    ) -> tuple[Batch, list[Result]]:
+        """Decide messages without committing anything, as if the `earlier` batch had been; for dry runs of files."""
+        told = [_read(source, message) for message in messages]
+        self.directory.refresh()
+        batch = self._batch(source, now, told)
+        if earlier is not None:
+            batch.follow(earlier)
+        return batch, [batch.take(message, said) for message, said in zip(messages, told, strict=True)]
+
     def _commit(
         self,
         source: Source,
@@ -115,7 +127,7 @@ class Intake:
                 write_batch(curs, batch, now)
 
             def after_insert(curs: Any, _: int | None, batch: Batch = batch) -> None:
-                check_directory(curs, batch.directory_position)
+                check_decision(curs, batch)
 
             try:
                 last = self._ledger.record(
@@ -131,7 +143,22 @@ class Intake:
             Stream.order(event.merchant_id, event.order_id) for event in told if not isinstance(event, RejectedError)
         }
         streams = self._ledger.streams(list(names)) if names else {}
-        return Batch(self.directory, source, now, self._ledger.hash_key, streams)
+        bought = self._bought(told) if self.directory.counts_customers else {}
+        return Batch(self.directory, source, now, self._ledger.hash_key, streams, bought)
+
+    def _bought(self, told: Iterable[Told]) -> dict[CustomerKey, CustomerOrders]:
+        """Return what the customers of these orders bought so far, in programs that count it."""
+        programs = self.directory.programs
+        keys = {
+            (event.merchant_id, event.customer_id)
+            for event in told
+            if isinstance(event, OrderPlaced) and event.customer_id is not None and event.merchant_id in programs
+            and programs[event.merchant_id].counts_customers
+        }  # fmt: skip
+        if not keys:
+            return {}
+        with self._ledger.connection() as conn:
+            return read_customer_orders(conn, keys)
 
 
 def _read(source: Source, message: Message) -> Told:

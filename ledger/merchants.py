@@ -6,15 +6,22 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
+from psycopg import Cursor
+from psycopg.rows import DictRow
 
+from ledger import users
+from ledger.access import Actor
 from ledger.application import Ledger, following
+from ledger.directory import limits_customers
 from ledger.events import MerchantRegistered, Recorded, Stream, Terms, TermsChanged
 from ledger.requests import Request
 from ledger.store import VersionConflictError
 from schemas.errors import ConflictError, Fault, NotFoundError, RejectedError
-from schemas.money import exponent
+from schemas.money import MINOR_MAX, exponent
 
 HOLD_DAYS_MAX = 999
+ORDERS_PER_CUSTOMER_MAX = 1_000_000
+MONTHS_PER_CUSTOMER_MAX = 1_200
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "approval": ("immediate", "after_days", "manual"),
@@ -51,7 +58,7 @@ def register(
     cause: str,
     request: Request | None = None,
 ) -> Merchant:
-    """Open a merchant's program and return it.
+    """Open a merchant's program, whose first user is its owner, and return it.
 
     Raises ConflictError `merchant_exists`, RejectedError `unknown_currency`, `unknown_time_zone`, `bad_terms`.
     """
@@ -76,9 +83,13 @@ def register(
             (merchant_id, email),
         )
 
+    def after(curs: Cursor[DictRow], _: int | None) -> None:
+        # Behind the events: where there is a merchant of this id already, nothing of it is touched.
+        users.add(curs, merchant_id, "owner", None, email, now, Actor(cause))
+
     try:
         events = following(Stream.merchant(merchant_id), 0, [event])
-        position = ledger.record(events, beside=beside, request=request, result=merchant)
+        position = ledger.record(events, beside=beside, after=after, request=request, result=merchant)
     except VersionConflictError as error:
         raise ConflictError("merchant_exists", f"there is a merchant {merchant_id!r} already") from error
     return merchant._replace(position=position)
@@ -100,8 +111,9 @@ def change_terms(
 ) -> Merchant:
     """Put new terms in force from `now` on and return the merchant with them.
 
-    Commissions decided before keep their version. Changes that change nothing write nothing. Raises NotFoundError,
-    RejectedError `bad_terms`, ConflictError `changed_meanwhile`.
+    `changes` are members of `Terms`; msgspec.UNSET takes a limit away. Commissions decided before keep their
+    version. Changes that change nothing write nothing. Raises NotFoundError, RejectedError `bad_terms`, ConflictError
+    `changed_meanwhile`.
     """
     stream = Stream.merchant(merchant_id)
     recorded = ledger.stream(stream)
@@ -116,8 +128,15 @@ def change_terms(
     terms = _checked(msgspec.structs.replace(changed, version=merchant.terms.version + 1))
     event = TermsChanged(merchant_id=merchant_id, occurred_at=now, recorded_at=now, cause=cause, terms=terms)
     merchant = merchant._replace(terms=terms)
+    counted = any(limits_customers(earlier) for earlier in _all_terms(recorded))
+
+    def after(curs: Cursor[DictRow], _: int | None) -> None:
+        if limits_customers(terms) and not counted:
+            _count_customers(curs, merchant_id)
+
     try:
-        position = ledger.record(following(stream, len(recorded), [event]), request=request, result=merchant)
+        events = following(stream, len(recorded), [event])
+        position = ledger.record(events, after=after, request=request, result=merchant)
     except VersionConflictError as error:
         raise ConflictError("changed_meanwhile", "somebody else changed the terms at the same time") from error
     return merchant._replace(position=position)
@@ -133,6 +152,25 @@ def _fold(merchant_id: str, recorded: list[Recorded]) -> Merchant:
     return Merchant(merchant_id, first.name, first.currency, first.time_zone, terms)
 
 
+def _all_terms(recorded: list[Recorded]) -> list[Terms]:
+    return [each.event.terms for each in recorded if isinstance(each.event, (MerchantRegistered, TermsChanged))]
+
+
+def _count_customers(curs: Cursor[DictRow], merchant_id: str) -> None:
+    # Once per program, under the lock of the log, so that no order is counted twice or left out; intake counts on from
+    # here. "0" is the character behind "/": the end of the merchant's orders.
+    first = Stream.order(merchant_id, "")
+    curs.execute(
+        "INSERT INTO ledger.customer_orders (merchant_id, customer_id, orders, first_occurred_at)"
+        " SELECT %s, state ->> 'customer_id', count(*), min((state ->> 'occurred_at')::timestamptz)"
+        " FROM ledger.events"
+        ' WHERE originator_id >= %s COLLATE "C" AND originator_id < %s COLLATE "C"'
+        " AND topic = 'CommissionEarned' AND state ->> 'customer_id' IS NOT NULL"
+        " GROUP BY state ->> 'customer_id'",
+        (merchant_id, first, f"{first[:-1]}0"),
+    )
+
+
 def _checked(terms: Terms) -> Terms:
     faults = [
         Fault(f"$.{name}", "bad_terms", f"must be one of {', '.join(choices)}")
@@ -142,9 +180,27 @@ def _checked(terms: Terms) -> Terms:
     days = terms.hold_days
     if type(days) is not int or not 0 <= days <= HOLD_DAYS_MAX:
         faults.append(Fault("$.hold_days", "bad_terms", f"must be a whole number of days from 0 to {HOLD_DAYS_MAX}"))
+    faults += _bad_limits(terms)
     if faults:
         raise RejectedError("bad_terms", "the terms cannot be applied", faults)
     return terms
+
+
+def _bad_limits(terms: Terms) -> list[Fault]:
+    faults = []
+    for name, highest in (
+        ("max_orders_per_customer", ORDERS_PER_CUSTOMER_MAX),
+        ("max_months_per_customer", MONTHS_PER_CUSTOMER_MAX),
+    ):
+        limit = getattr(terms, name)
+        if limit is not msgspec.UNSET and (type(limit) is not int or not 1 <= limit <= highest):
+            faults.append(Fault(f"$.{name}", "bad_terms", f"must be a whole number from 1 to {highest}"))
+    minimum = {} if isinstance(terms.minimum_payout_minor, msgspec.UnsetType) else terms.minimum_payout_minor
+    for currency, minor in minimum.items():
+        exponent(currency)
+        if not 0 <= minor <= MINOR_MAX:
+            faults.append(Fault(f"$.minimum_payout.{currency}", "bad_terms", "must not be negative or too large"))
+    return faults
 
 
 def _check_time_zone(name: str) -> None:

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
+from ledger import bans
 from ledger.application import Ledger, following
 from ledger.events import (
     CouponAssigned,
+    CouponRateChanged,
     CouponRevoked,
     Event,
     PartnerApproved,
@@ -27,6 +29,7 @@ from ledger.events import (
 from ledger.hashes import email_hash, partner_id
 from ledger.requests import Request
 from ledger.store import Beside, VersionConflictError
+from ledger.tags import folded_tags, write_tags
 from schemas.coupons import canonical_coupon
 from schemas.errors import ConflictError, IllegalMoveError, NotFoundError, RejectedError
 from schemas.money import MINOR_MAX
@@ -34,6 +37,7 @@ from schemas.money import MINOR_MAX
 BPS_MAX = 10_000
 
 LEGAL_MOVES = {
+    "invited": ("approve", "reject", "ban"),
     "applied": ("approve", "reject", "ban"),
     "approved": ("pause", "ban"),
     "paused": ("reinstate", "ban"),
@@ -68,6 +72,19 @@ class Partner(NamedTuple):
     position: int | None = None
 
 
+class CouponCode(NamedTuple):
+    """A coupon code in a partner's hands, as its stream tells it; `rate` None: the partner's own.
+
+    `position` is that of the last event written, None: none was.
+    """
+
+    code: str
+    partner_id: str
+    rate: Rate | None
+    assigned_at: datetime
+    position: int | None = None
+
+
 def register(
     ledger: Ledger,
     *,
@@ -77,17 +94,19 @@ def register(
     rate: Rate,
     coupon_code: str | None = None,
     standing: str = "approved",
+    tags: Sequence[str] = (),
     now: datetime,
     cause: str,
     request: Request | None = None,
 ) -> Partner:
-    """Register a partner, with its first coupon code if one is given, and return it.
+    """Register a partner (standing `approved`, `applied` or `invited`), with its first coupon code if one is given.
 
-    Raises NotFoundError (merchant), ConflictError `partner_exists` (same e-mail), `coupon_taken`, RejectedError
-    `bad_rate`.
+    Returns the partner. Raises NotFoundError (merchant), ConflictError `partner_exists` (same e-mail), `coupon_taken`,
+    RejectedError `bad_rate`, `bad_tags`.
     """
     _check_merchant(ledger, merchant_id)
     _check_rate(rate)
+    folded = folded_tags(tags)
     hashed, id_ = email_hash(ledger.hash_key, email), partner_id(ledger.hash_key, merchant_id, email)
     stream = Stream.partner(merchant_id, id_)
     first = PartnerRegistered(
@@ -102,7 +121,7 @@ def register(
     )
     events = following(stream, 0, [first])
     if coupon_code is not None:
-        events += _assignment(ledger, merchant_id, id_, coupon_code, now, cause)
+        events += _assignment(ledger, merchant_id, id_, coupon_code, now, cause)[1]
     partner = Partner(merchant_id, id_, standing, rate, hashed, 1)
 
     def beside(curs: Cursor[DictRow]) -> None:
@@ -112,6 +131,7 @@ def register(
             " ON CONFLICT (merchant_id, partner_id) DO NOTHING",
             (merchant_id, id_, name, email),
         )
+        write_tags(curs, merchant_id, id_, folded)
 
     try:
         position = ledger.record(events, beside=beside, request=request, result=partner)
@@ -119,7 +139,7 @@ def register(
         if ledger.stream(stream):
             message = f"partner {id_} has this e-mail address already"
             raise ConflictError.at("$.email", "partner_exists", message) from error
-        raise _taken(str(coupon_code)) from error
+        raise _taken(canonical_coupon(str(coupon_code))) from error
     return partner._replace(position=position)
 
 
@@ -141,7 +161,8 @@ def move(
 ) -> Partner:
     """Approve, reject, pause, reinstate or ban the partner, from `now` on, and return it.
 
-    Raises NotFoundError, IllegalMoveError with the standing and what is legal in it, ConflictError `changed_meanwhile`.
+    A ban takes the commissions that are open, its end gives them back: `ledger.bans` does both, in its own time. Raises
+    NotFoundError, IllegalMoveError with the standing and what is legal in it, ConflictError `changed_meanwhile`.
     """
     partner = find(ledger, merchant_id, partner_id)
     if move not in LEGAL_MOVES[partner.standing]:
@@ -149,11 +170,17 @@ def move(
     kind, standing, with_reason = _MOVES[move]
     details: dict[str, Any] = {"reason": reason} if with_reason else {}
     event = kind(**_common(partner, now, cause), **details)
-    return _record(ledger, partner._replace(standing=standing), [event], request)
+    sweeping = "banned" in (partner.standing, standing)
+
+    def beside(curs: Cursor[DictRow]) -> None:
+        if sweeping:
+            bans.begin_sweep(curs, merchant_id, partner_id, partner.version + 1)
+
+    return _record(ledger, partner._replace(standing=standing), [event], request, beside=beside)
 
 
 def approve(ledger: Ledger, **details: Any) -> Partner:
-    """Let the partner earn from now on; arguments and errors of `move`."""
+    """Let who applied (or was invited, and accepted) earn from now on; arguments and errors of `move`."""
     return move(ledger, "approve", **details)
 
 
@@ -186,18 +213,21 @@ def change(
     email: str | None = None,
     rate: Rate | None = None,
     rate_from: datetime | None = None,
+    tags: Sequence[str] | None = None,
     now: datetime,
     cause: str,
     request: Request | None = None,
 ) -> Partner:
     """Change what is given and return the partner; a new rate is for orders from `rate_from` (default `now`) on.
 
-    Raises NotFoundError, RejectedError `bad_rate`, `rate_in_the_past` (orders on the books depend on that time),
-    ConflictError `changed_meanwhile`.
+    `tags` are all tags from now on. Raises NotFoundError, RejectedError `bad_rate`, `bad_tags`, `rate_in_the_past`
+    (orders on the books depend on that time), ConflictError `changed_meanwhile`.
     """
     partner = find(ledger, merchant_id, partner_id)
     events: list[Event] = []
-    fields = tuple(field for field, value in (("name", name), ("email", email)) if value is not None)
+    folded = None if tags is None else folded_tags(tags)
+    told = (("name", name), ("email", email), ("tags", tags))
+    fields = tuple(field for field, value in told if value is not None)
     if fields:
         hashed = email_hash(ledger.hash_key, email) if email is not None else partner.email_hash
         events.append(PartnerDetailsChanged(**_common(partner, now, cause), email_hash=hashed, fields=fields))
@@ -213,6 +243,8 @@ def change(
             " WHERE merchant_id = %s AND partner_id = %s",
             (name, email, merchant_id, partner_id),
         )
+        if folded is not None:
+            write_tags(curs, merchant_id, partner_id, folded)
 
     def after(curs: Cursor[DictRow], _: int | None) -> None:
         if rate is not None and rate_from is not None and rate_from < now:
@@ -227,25 +259,67 @@ def assign_coupon(
     merchant_id: str,
     partner_id: str,
     code: str,
+    rate: Rate | None = None,
+    from_: datetime | None = None,
     now: datetime,
     cause: str,
     request: Request | None = None,
-) -> Partner:
-    """Give the partner one more coupon code and return the partner.
+) -> CouponCode:
+    """Give the partner one more coupon code, with a rate of its own if one is given, and return the code.
 
-    It is the partner's from `now` on, or for ever back where nobody had it before. A code that is the partner's already
-    changes nothing. Raises NotFoundError, ConflictError `coupon_taken`.
+    It is the partner's from `from_` on; left out: from `now` on, or for ever back where nobody had it before. A code
+    that is the partner's already changes nothing. Raises NotFoundError, RejectedError `bad_rate`, ConflictError
+    `coupon_taken`, `coupon_held_then` (by somebody, at that time).
     """
-    partner = find(ledger, merchant_id, partner_id)
-    if holder(ledger, merchant_id, code) == partner_id:
-        ledger.record([], request=request, result=partner)
-        return partner
-    events = _assignment(ledger, merchant_id, partner_id, code, now, cause)
+    find(ledger, merchant_id, partner_id)
+    if rate is not None:
+        _check_rate(rate)
+    recorded = ledger.stream(Stream.coupon(merchant_id, canonical_coupon(code)))
+    held = _code_of(recorded)
+    if held is not None and held.partner_id == partner_id:
+        ledger.record([], request=request, result=held)
+        return held
+    assigned, events = _assignment(ledger, merchant_id, partner_id, code, now, cause, rate=rate, from_=from_)
     try:
-        position = ledger.record(events, request=request, result=partner)
+        position = ledger.record(events, request=request, result=assigned)
     except VersionConflictError as error:
         raise _taken(code) from error
-    return partner._replace(position=position)
+    return assigned._replace(position=position)
+
+
+def change_coupon(
+    ledger: Ledger,
+    *,
+    merchant_id: str,
+    partner_id: str,
+    code: str,
+    rate: Rate | None,
+    rate_from: datetime | None = None,
+    now: datetime,
+    cause: str,
+    request: Request | None = None,
+) -> CouponCode:
+    """Give orders with the code a rate of their own from `rate_from` (default `now`) on; None: the partner's again.
+
+    Returns the code. Raises NotFoundError where the partner does not have it, RejectedError `bad_rate`,
+    `rate_in_the_past` (orders of the partner on the books depend on that time), ConflictError `changed_meanwhile`.
+    """
+    partner, held, stream, version = _held(ledger, merchant_id, partner_id, code)
+    if rate is not None:
+        _check_rate(rate)
+    common = _common(partner, now, cause) | {"occurred_at": rate_from or now}
+    event = CouponRateChanged(**common, code=held.code, rate=rate)
+    held = held._replace(rate=rate)
+
+    def after(curs: Cursor[DictRow], _: int | None) -> None:
+        if rate_from is not None and rate_from < now:
+            _check_rate_from(curs, partner, rate_from)
+
+    try:
+        position = ledger.record(following(stream, version, [event]), after=after, request=request, result=held)
+    except VersionConflictError as error:
+        raise _changed("coupon code") from error
+    return held._replace(position=position)
 
 
 def revoke_coupon(
@@ -262,18 +336,26 @@ def revoke_coupon(
 
     Raises NotFoundError where the partner does not have the code, ConflictError `changed_meanwhile`.
     """
-    partner = find(ledger, merchant_id, partner_id)
-    code = canonical_coupon(code)
-    stream = Stream.coupon(merchant_id, code)
-    recorded = ledger.stream(stream)
-    if _holder_of(recorded) != partner_id:
-        raise NotFoundError("coupon code", code)
-    event = CouponRevoked(**_common(partner, now, cause), code=code)
+    partner, held, stream, version = _held(ledger, merchant_id, partner_id, code)
+    # Never before it was given: a code that is to be the partner's from a later day on never will be.
+    at = max(now, held.assigned_at)
+    event = CouponRevoked(**_common(partner, now, cause) | {"occurred_at": at}, code=held.code)
     try:
-        position = ledger.record(following(stream, len(recorded), [event]), request=request, result=partner)
+        position = ledger.record(following(stream, version, [event]), request=request, result=partner)
     except VersionConflictError as error:
-        raise ConflictError("changed_meanwhile", "somebody else changed the coupon code at the same time") from error
+        raise _changed("coupon code") from error
     return partner._replace(position=position)
+
+
+def _held(ledger: Ledger, merchant_id: str, partner_id: str, code: str) -> tuple[Partner, CouponCode, str, int]:
+    """Return the partner, its code, and the code's stream with its version."""
+    partner = find(ledger, merchant_id, partner_id)
+    stream = Stream.coupon(merchant_id, canonical_coupon(code))
+    recorded = ledger.stream(stream)
+    held = _code_of(recorded)
+    if held is None or held.partner_id != partner_id:
+        raise NotFoundError("coupon code", canonical_coupon(code))
+    return partner, held, stream, len(recorded)
 
 
 def _record(
@@ -291,7 +373,7 @@ def _record(
     try:
         position = ledger.record(placed, beside=beside, after=after, request=request, result=partner)
     except VersionConflictError as error:
-        raise ConflictError("changed_meanwhile", "somebody else changed the partner at the same time") from error
+        raise _changed("partner") from error
     return partner._replace(position=position)
 
 
@@ -306,27 +388,53 @@ def _common(partner: Partner, now: datetime, cause: str) -> dict[str, Any]:
 
 
 def _assignment(
-    ledger: Ledger, merchant_id: str, partner_id: str, code: str, now: datetime, cause: str
-) -> list[Recorded]:
+    ledger: Ledger,
+    merchant_id: str,
+    partner_id: str,
+    code: str,
+    now: datetime,
+    cause: str,
+    *,
+    rate: Rate | None = None,
+    from_: datetime | None = None,
+) -> tuple[CouponCode, list[Recorded]]:
     code = canonical_coupon(code)
     stream = Stream.coupon(merchant_id, code)
     recorded = ledger.stream(stream)
-    if _holder_of(recorded) is not None:
+    if _code_of(recorded) is not None:
         raise _taken(code)
+    last = recorded[-1].event.occurred_at if recorded else None
+    at = from_ or (max(now, last) if last else now)
+    if last is not None and at < last:
+        message = f"the code was somebody's until {last.isoformat()}; it can be given from then on"
+        raise ConflictError.at("$.from", "coupon_held_then", message)
     event = CouponAssigned(
-        merchant_id=merchant_id, partner_id=partner_id, occurred_at=now, recorded_at=now, cause=cause, code=code
-    )
-    return following(stream, len(recorded), [event])
+        merchant_id=merchant_id, partner_id=partner_id, occurred_at=at, recorded_at=now, cause=cause, code=code,
+        rate=rate, dated=from_ is not None,
+    )  # fmt: skip
+    return CouponCode(code, partner_id, rate, at), following(stream, len(recorded), [event])
 
 
 def holder(ledger: Ledger, merchant_id: str, code: str) -> str | None:
     """Return the id of the partner whose coupon code it is now, None where it is nobody's."""
-    return _holder_of(ledger.stream(Stream.coupon(merchant_id, canonical_coupon(code))))
+    held = _code_of(ledger.stream(Stream.coupon(merchant_id, canonical_coupon(code))))
+    return held.partner_id if held else None
 
 
-def _holder_of(recorded: Sequence[Recorded]) -> str | None:
-    latest = recorded[-1].event if recorded else None
-    return latest.partner_id if isinstance(latest, CouponAssigned) else None
+def _code_of(recorded: Sequence[Recorded]) -> CouponCode | None:
+    held: CouponCode | None = None
+    for _, _, event in recorded:
+        if isinstance(event, CouponAssigned):
+            held = CouponCode(event.code, event.partner_id, event.rate, event.occurred_at)
+        elif isinstance(event, CouponRateChanged) and held is not None:
+            held = held._replace(rate=event.rate)
+        elif isinstance(event, CouponRevoked):
+            held = None
+    return held
+
+
+def _changed(what: str) -> ConflictError:
+    return ConflictError("changed_meanwhile", f"somebody else changed the {what} at the same time")
 
 
 def _taken(code: str) -> RejectedError:

@@ -39,7 +39,10 @@ _MOVES = {
 
 
 def _rules() -> dict[Move, tuple[str, str]]:
-    rules: dict[Move, tuple[str, str]] = {("CommissionEarned", None, "pending"): ("expense", "pending")}
+    rules: dict[Move, tuple[str, str]] = {
+        ("CommissionEarned", None, "pending"): ("expense", "pending"),
+        ("CommissionEntered", None, "approved"): ("expense", "approved"),
+    }
     for topic, moves in _MOVES.items():
         for from_state, to_state in moves:
             rules[topic, from_state, to_state] = (_ACCOUNT[from_state], _ACCOUNT[to_state])

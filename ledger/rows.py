@@ -6,17 +6,18 @@ batches may touch are written in one order (sorted by key), so that two transact
 circle.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
 import orjson
-from psycopg import Cursor
+from psycopg import Connection, Cursor
 from psycopg.rows import DictRow
 
-from ledger.batch import OUTCOMES, Batch, DeadLetter, Source
+from ledger.batch import OUTCOMES, Batch, CustomerKey, DeadLetter, Source
 from ledger.hashes import dead_letter_id
+from ledger.orders import CustomerOrders
 from ledger.store import DIRECTORY_HEAD, PositionTakenError, VersionConflictError
 
 _COUNTS = ", ".join(OUTCOMES)
@@ -141,6 +142,56 @@ def check_directory(curs: Cursor[DictRow], position: int) -> None:
     row = curs.fetchone()
     if row and row["head"] > position:
         raise VersionConflictError("a partner, coupon code or term changed while the batch was decided")
+
+
+def check_decision(curs: Cursor[DictRow], batch: Batch) -> None:
+    """Raise VersionConflictError where the batch was decided on what is no longer so; count its customers' orders.
+
+    Runs under the lock of the log (docs/decisions/0009, 0011).
+    """
+    check_directory(curs, batch.directory_position)
+    if batch.counted:
+        _count_customers(curs, batch)
+
+
+def read_customer_orders(conn: Connection[DictRow], keys: Collection[CustomerKey]) -> dict[CustomerKey, CustomerOrders]:
+    """Return what each of the customers bought so far, without those who bought nothing."""
+    rows = conn.execute(
+        "SELECT c.* FROM json_to_recordset(%s) AS t(m text, c text) JOIN ledger.customer_orders AS c"
+        " ON c.merchant_id = t.m AND c.customer_id = t.c",
+        (_json([{"m": m, "c": c} for m, c in keys]),),
+        prepare=True,
+    ).fetchall()
+    return {
+        (row["merchant_id"], row["customer_id"]): CustomerOrders(row["orders"], row["first_occurred_at"])
+        for row in rows
+    }
+
+
+def _count_customers(curs: Cursor[DictRow], batch: Batch) -> None:
+    rows = [
+        {"m": m, "c": c, "n": count.orders, "at": count.first_occurred_at, "was": before and before.orders}
+        for (m, c), count in batch.counted.items()
+        for before in (batch.counted_before.get((m, c)),)
+    ]
+    written = 0
+    for statement in (_COUNT_NEW, _COUNT_MORE):
+        curs.execute(statement, (_json(rows),), prepare=True)
+        written += curs.rowcount
+    if written != len(rows):
+        raise VersionConflictError("a customer bought something else while the batch was decided")
+
+
+_COUNT_NEW = (
+    "INSERT INTO ledger.customer_orders (merchant_id, customer_id, orders, first_occurred_at)"
+    " SELECT m, c, n, at FROM json_to_recordset(%s) AS t(m text, c text, n bigint, at timestamptz, was bigint)"
+    " WHERE was IS NULL ON CONFLICT (merchant_id, customer_id) DO NOTHING"
+)
+_COUNT_MORE = (
+    "UPDATE ledger.customer_orders AS c SET orders = t.n, first_occurred_at = t.at"
+    " FROM json_to_recordset(%s) AS t(m text, c text, n bigint, at timestamptz, was bigint)"
+    " WHERE c.merchant_id = t.m AND c.customer_id = t.c AND c.orders = t.was"
+)
 
 
 def _add_ignored(curs: Cursor[DictRow], batch: Batch) -> None:

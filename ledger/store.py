@@ -9,7 +9,7 @@ failure is told, not repeated.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -20,7 +20,7 @@ from psycopg.abc import Buffer
 from psycopg.adapt import AdaptersMap, Loader
 from psycopg.rows import DictRow
 
-from ledger.events import Recorded, decode, encode
+from ledger.events import Event, Recorded, decode, encode, topic_of
 from schemas.errors import CorruptionError, LedgerError, RetryableError
 
 Beside = Callable[[Cursor[DictRow]], None]
@@ -40,10 +40,14 @@ _INSERT = (
 )
 
 
-# The position of the newest event that is of no order. Written so that the index `events_directory` alone can serve it:
+# What decides about orders, and is no order itself: merchants, partners, coupon codes, customers. In the words of the
+# index `events_directory`.
+IN_DIRECTORY: LiteralString = "NOT starts_with(originator_id, 'order/') AND NOT starts_with(originator_id, 'notice/')"
+
+# The position of the newest such event. Written so that the index `events_directory` alone can serve it:
 # with any other form, a plan made while the log was young walks through its orders, under the lock of the log.
-DIRECTORY_HEAD = (
-    "SELECT notification_id AS head FROM ledger.events WHERE NOT starts_with(originator_id, 'order/')"
+DIRECTORY_HEAD: LiteralString = (
+    f"SELECT notification_id AS head FROM ledger.events WHERE {IN_DIRECTORY}"  # noqa: S608 - parts of our own
     " ORDER BY notification_id + 0 DESC LIMIT 1"
 )
 
@@ -151,6 +155,21 @@ class LedgerRecorder(PostgresApplicationRecorder):
         assert found is not None  # noqa: S101 - currval always answers
         # Nobody else draws from the sequence while the lock is held, so the ids have no gap.
         return range(found["last"] - len(rows) + 1, found["last"] + 1)
+
+
+def append_notice(curs: Cursor[DictRow], stream: str, event: Event) -> None:
+    """Append an event behind what stands in its stream, in the caller's transaction, which should end soon after.
+
+    For what is decided outside of the log and only told there; the lock of the log is held from here on.
+    """
+    curs.execute("LOCK TABLE ledger.events IN EXCLUSIVE MODE")
+    curs.execute("NOTIFY events")
+    curs.execute(
+        "INSERT INTO ledger.events (originator_id, originator_version, topic, state)"
+        " SELECT %(stream)s, coalesce(max(originator_version), 0) + 1, %(topic)s, %(state)s::jsonb"
+        " FROM ledger.events WHERE originator_id = %(stream)s",
+        {"stream": stream, "topic": topic_of(event), "state": encode(event).decode()},
+    )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""One order's commission, told once more in Python, event by event, for `verify`; also what a stream may never say."""
+"""One commission, told once more in Python, event by event, for `verify`; also what a stream may never say."""
 
 from datetime import date, datetime
 from typing import Any
@@ -7,6 +7,7 @@ from ledger.commissions import LEGAL_MOVES
 from ledger.events import (
     CommissionClawedBack,
     CommissionCorrected,
+    CommissionEntered,
     CommissionMoved,
     CommissionPaid,
     CommissionReserved,
@@ -59,7 +60,7 @@ class Standing:
     )
 
     def __init__(self) -> None:
-        self.taken: OrderTaken | None = None
+        self.taken: OrderTaken | CommissionEntered | None = None
         self.state = ""
         self.reason: str | None = None
         self.payout_id: str | None = None
@@ -75,18 +76,19 @@ class Standing:
         self.last_position = position
         if isinstance(event, CommissionMoved):
             self._move(event)
-        elif isinstance(event, OrderTaken):
+        elif isinstance(event, (OrderTaken, CommissionEntered)):
             self._open(event, position)
         elif isinstance(event, RefundParked) and self.taken is not None:
             self._blame("a refund is parked although its order is there")
 
-    def _open(self, event: OrderTaken, position: int) -> None:
+    def _open(self, event: OrderTaken | CommissionEntered, position: int) -> None:
         if self.taken is not None:
             self._blame("the order is taken a second time")
         self.taken, self.state = event, event.to_state
         self.amount_minor = event.amount_minor
-        self.remaining_minor = event.total_minor
-        self.reason = event.reason if isinstance(event, CommissionSkipped) else None
+        self.remaining_minor = _total(event)
+        self.reason = event.reason if isinstance(event, (CommissionSkipped, CommissionEntered)) else None
+        self.approved_at = event.occurred_at if event.to_state == "approved" else None
         self.place = ((event.occurred_on.toordinal() - _EPOCH) << 40) + position
 
     def _move(self, event: CommissionMoved) -> None:
@@ -133,8 +135,12 @@ class Standing:
         if taken is None:
             return None
         return (
-            self.place, self.last_position, self.version, taken.total_minor, self.remaining_minor, self.amount_minor,
+            self.place, self.last_position, self.version, _total(taken), self.remaining_minor, self.amount_minor,
             self.clawed_back_minor, taken.occurred_at, getattr(taken, "due_at", None), self.approved_at, self.paid_at,
-            taken.occurred_on, taken.partner_id, taken.customer_id, taken.currency, self.state, taken.coupon_code,
-            self.payout_id, self.reason,
+            taken.occurred_on, taken.partner_id, getattr(taken, "customer_id", None), taken.currency, self.state,
+            getattr(taken, "coupon_code", None), self.payout_id, self.reason,
         )  # fmt: skip
+
+
+def _total(taken: OrderTaken | CommissionEntered) -> int:
+    return taken.total_minor if isinstance(taken, OrderTaken) else 0

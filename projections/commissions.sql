@@ -1,5 +1,6 @@
 -- table --
--- One row per order with a partner's code: the commission as it stands. Wide columns first, so that none is padded.
+-- One row per order with a partner's code, and per entry made by hand (without a code, with a total of 0): the commission as it
+-- stands. Wide columns first, so that none is padded.
 -- `place` is where it stands in lists, for ever: the day of the order, then the position of its first event (40 bits of it).
 CREATE TABLE commissions (
     place bigint NOT NULL,
@@ -9,6 +10,12 @@ CREATE TABLE commissions (
     remaining_minor bigint NOT NULL,
     amount_minor bigint NOT NULL,
     clawed_back_minor bigint NOT NULL,
+    -- What lists are found by, as numbers. Columns, because an expression in an index is of no use under row-level security.
+    by_partner bigint NOT NULL GENERATED ALWAYS AS (hashtextextended(merchant_id || '/' || partner_id, 0)) STORED,
+    by_customer bigint GENERATED ALWAYS AS (hashtextextended(merchant_id || '/' || customer_id, 0)) STORED,
+    by_payout bigint GENERATED ALWAYS AS (hashtextextended(merchant_id || '/' || payout_id, 0)) STORED,
+    by_state bigint NOT NULL
+    GENERATED ALWAYS AS (hashtextextended(merchant_id || '/' || state || '/' || currency, 0)) STORED,
     occurred_at timestamptz NOT NULL,
     due_at timestamptz,
     approved_at timestamptz,
@@ -20,7 +27,7 @@ CREATE TABLE commissions (
     customer_id text COLLATE "C",
     currency text COLLATE "C" NOT NULL,
     state text COLLATE "C" NOT NULL,
-    coupon_code text COLLATE "C" NOT NULL,
+    coupon_code text COLLATE "C",
     payout_id text COLLATE "C",
     reason text COLLATE "C",
     PRIMARY KEY (merchant_id, order_id)
@@ -30,13 +37,11 @@ CREATE TABLE commissions (
 -- Lists are newest first by place, which never changes: a page stays where it was while rows are added, and a range of days is a
 -- range of places. Each filter of the API finds its rows in that order, at any size. Two numbers are sorted several times faster
 -- than texts and take half the room, so what a list is of stands here as a hash (a query asks for the texts as well).
-CREATE INDEX commissions_by_partner ON commissions (hashtextextended(merchant_id || '/' || partner_id, 0), place);
-CREATE INDEX commissions_by_customer ON commissions (hashtextextended(merchant_id || '/' || customer_id, 0), place)
-WHERE customer_id IS NOT NULL;
-CREATE INDEX commissions_by_payout ON commissions (hashtextextended(merchant_id || '/' || payout_id, 0), place)
-WHERE payout_id IS NOT NULL;
+CREATE INDEX commissions_by_partner ON commissions (by_partner, place);
+CREATE INDEX commissions_by_customer ON commissions (by_customer, place) WHERE by_customer IS NOT NULL;
+CREATE INDEX commissions_by_payout ON commissions (by_payout, place) WHERE by_payout IS NOT NULL;
 -- Serves a state and a currency together; a list of one of them, or of neither, asks for each of the others in turn.
-CREATE INDEX commissions_by_state ON commissions (hashtextextended(merchant_id || '/' || state || '/' || currency, 0), place);
+CREATE INDEX commissions_by_state ON commissions (by_state, place);
 CREATE INDEX commissions_due ON commissions (due_at) WHERE state = 'pending' AND due_at IS NOT NULL;
 
 -- apply early: moves (on CommissionMoved ParkedRefundRejected) --
@@ -64,15 +69,15 @@ FROM (
         max(position) FILTER (WHERE to_state = 'approved' AND from_state NOT IN ('approved', 'in_payout', 'paid')) AS approved,
         max(position) FILTER (WHERE to_state = 'paid' AND from_state <> 'paid') AS paid
     FROM facts
-    WHERE order_id IS NOT NULL AND topic NOT IN ('CommissionEarned', 'CommissionSkipped', 'RefundParked')
+    WHERE order_id IS NOT NULL AND topic NOT IN ('CommissionEarned', 'CommissionSkipped', 'CommissionEntered', 'RefundParked')
     GROUP BY order_id, merchant_id
 ) AS moved
 LEFT JOIN facts AS change ON change.position = moved.changed AND change.from_state <> change.to_state
 LEFT JOIN facts AS approval ON approval.position = moved.approved AND approval.to_state = 'approved'
 LEFT JOIN facts AS payment ON payment.position = moved.paid AND payment.to_state = 'paid'
 
--- apply early: open (on OrderTaken) --
--- New orders, with what the same batch did to them already. An order that is there twice is an error: the key says so.
+-- apply early: open (on OrderTaken CommissionEntered) --
+-- New orders and entries, with what the same batch did to them already. One that is there twice is an error: the key says so.
 INSERT INTO commissions (
     place, last_position, version, total_minor, remaining_minor, amount_minor, clawed_back_minor,
     occurred_at, due_at, approved_at, paid_at, occurred_on,
@@ -82,13 +87,17 @@ SELECT
     ((fact.occurred_on - DATE '1970-01-01')::bigint << 40) + fact.position,
     coalesce(moves.last_position, fact.position),
     coalesce(moves.version, fact.version),
-    fact.total_minor,
-    fact.total_minor + coalesce(moves.revenue_minor, 0),
+    coalesce(fact.total_minor, 0),
+    coalesce(fact.total_minor, 0) + coalesce(moves.revenue_minor, 0),
     fact.amount_minor + coalesce(moves.amount_minor, 0),
     coalesce(moves.clawed_back_minor, 0),
     fact.occurred_at,
     fact.due_at,
-    CASE WHEN moves.state IN ('approved', 'in_payout', 'paid') THEN moves.approved_at END,
+    CASE
+        WHEN coalesce(moves.state, fact.to_state) IN ('approved', 'in_payout', 'paid')
+            -- An entry begins approved.
+            THEN coalesce(moves.approved_at, CASE WHEN fact.to_state = 'approved' THEN fact.occurred_at END)
+    END,
     CASE WHEN moves.state = 'paid' THEN moves.paid_at END,
     fact.occurred_on,
     fact.merchant_id, fact.order_id, fact.partner_id, fact.customer_id, fact.currency,
@@ -98,7 +107,7 @@ SELECT
     CASE WHEN moves.state IS NULL THEN fact.reason ELSE moves.reason END
 FROM facts AS fact
 LEFT JOIN moves ON moves.order_id = fact.order_id AND moves.merchant_id = fact.merchant_id
-WHERE fact.topic IN ('CommissionEarned', 'CommissionSkipped')
+WHERE fact.topic IN ('CommissionEarned', 'CommissionSkipped', 'CommissionEntered')
 
 -- keep --
 -- A rebuild finds no order of earlier batches before the key is there, and it builds the key last: until then it keeps the moves of
@@ -111,7 +120,7 @@ WHERE NOT EXISTS (
     WHERE
         facts.order_id = moves.order_id
         AND facts.merchant_id = moves.merchant_id
-        AND facts.topic IN ('CommissionEarned', 'CommissionSkipped')
+        AND facts.topic IN ('CommissionEarned', 'CommissionSkipped', 'CommissionEntered')
 )
 
 -- merge --

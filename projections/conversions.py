@@ -4,11 +4,11 @@ from datetime import date
 
 from ledger.postings import Move
 
-COLUMNS = ("conversions", "skipped", "reversed", "rejected")
+COLUMNS = ("conversions", "skipped", "entered", "reversed", "rejected")
 KEY = ("merchant_id", "partner_id", "currency", "day")
 
-_BEGUN = {"CommissionEarned": 0, "CommissionSkipped": 1}
-_COUNTED = {"reversed": 2, "rejected": 3}
+_BEGUN = {"CommissionEarned": 0, "CommissionSkipped": 1, "CommissionEntered": 2}
+_COUNTED = {"reversed": 3, "rejected": 4}
 
 
 class Conversions(dict[tuple[str, str, str, date], list[int]]):

@@ -1,9 +1,11 @@
 -- table --
 -- How many orders with a partner's code became what, per partner, currency and day: earned a commission, were skipped, reversed
--- (less those won back), rejected (less those reopened); each on the day it happened.
+-- (less those won back), rejected (less those reopened); each on the day it happened. Entries made by hand are no conversions, and
+-- counted beside them; they can be rejected too.
 CREATE TABLE conversions (
     conversions bigint NOT NULL,
     skipped bigint NOT NULL,
+    entered bigint NOT NULL,
     reversed bigint NOT NULL,
     rejected bigint NOT NULL,
     day date NOT NULL,
@@ -18,11 +20,12 @@ CREATE INDEX conversions_by_partner ON conversions (merchant_id, partner_id, cur
 
 -- apply sums: count (on OrderFact) --
 INSERT INTO conversions AS conversions (
-    conversions, skipped, reversed, rejected, day, merchant_id, partner_id, currency
+    conversions, skipped, entered, reversed, rejected, day, merchant_id, partner_id, currency
 )
 SELECT
     coalesce(sum(orders) FILTER (WHERE topic = 'CommissionEarned'), 0),
     coalesce(sum(orders) FILTER (WHERE topic = 'CommissionSkipped'), 0),
+    coalesce(sum(orders) FILTER (WHERE topic = 'CommissionEntered'), 0),
     coalesce(sum(orders) FILTER (WHERE to_state = 'reversed'), 0)
     - coalesce(sum(orders) FILTER (WHERE from_state = 'reversed'), 0),
     coalesce(sum(orders) FILTER (WHERE to_state = 'rejected'), 0)
@@ -36,5 +39,6 @@ GROUP BY partner_id, occurred_on, merchant_id, currency
 ON CONFLICT (merchant_id, currency, day, partner_id) DO UPDATE SET
     conversions = conversions.conversions + excluded.conversions,
     skipped = conversions.skipped + excluded.skipped,
+    entered = conversions.entered + excluded.entered,
     reversed = conversions.reversed + excluded.reversed,
     rejected = conversions.rejected + excluded.rejected

@@ -8,7 +8,8 @@ from projections.rows import Figures, Metrics
 
 _DAY = timedelta(days=1)
 _SUMMED = (
-    "gross_minor", "refunded_minor", "earned_minor", "paid_minor", "conversions", "skipped", "reversed", "rejected",
+    "gross_minor", "refunded_minor", "earned_minor", "paid_minor", "conversions", "skipped", "entered", "reversed",
+    "rejected",
 )  # fmt: skip
 
 
@@ -51,16 +52,17 @@ def query(*, of_partner: bool) -> LiteralString:
             AS first_on,
         sum(gross_minor)::bigint AS gross_minor, sum(refunded_minor)::bigint AS refunded_minor,
         sum(earned_minor)::bigint AS earned_minor, sum(paid_minor)::bigint AS paid_minor,
-        sum(conversions)::bigint AS conversions, sum(skipped)::bigint AS skipped,
+        sum(conversions)::bigint AS conversions, sum(skipped)::bigint AS skipped, sum(entered)::bigint AS entered,
         sum(reversed)::bigint AS reversed, sum(rejected)::bigint AS rejected
     FROM (
         SELECT
             day, sum(gross_minor) AS gross_minor, sum(refunded_minor) AS refunded_minor,
             sum(earned_minor + adjusted_minor + clawed_back_minor - rejected_minor) AS earned_minor,
-            sum(paid_minor) AS paid_minor, 0 AS conversions, 0 AS skipped, 0 AS reversed, 0 AS rejected
+            sum(paid_minor) AS paid_minor, 0 AS conversions, 0 AS skipped, 0 AS entered,
+            0 AS reversed, 0 AS rejected
         FROM read.revenue WHERE {whose} AND day >= %(from_on)s GROUP BY day
         UNION ALL
-        SELECT day, 0, 0, 0, 0, sum(conversions), sum(skipped), sum(reversed), sum(rejected)
+        SELECT day, 0, 0, 0, 0, sum(conversions), sum(skipped), sum(entered), sum(reversed), sum(rejected)
         FROM read.conversions WHERE {whose} AND day >= %(from_on)s GROUP BY day
     ) AS days
     GROUP BY first_on
@@ -68,7 +70,7 @@ def query(*, of_partner: bool) -> LiteralString:
     SELECT
         'owed', NULL, NULL, NULL,
         coalesce(sum(pending_minor + approved_minor + held_minor + in_payout_minor + clawed_back_minor), 0)::bigint,
-        NULL, NULL, NULL, NULL, NULL
+        NULL, NULL, NULL, NULL, NULL, NULL
     FROM read.balances WHERE {whose}"""  # noqa: S608 - parts of our own
 
 

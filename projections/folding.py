@@ -12,6 +12,7 @@ from psycopg.abc import Query
 
 from ledger.events import (
     CommissionCorrected,
+    CommissionEntered,
     CommissionMoved,
     Event,
     OrderTaken,
@@ -136,7 +137,7 @@ class Share:
         outcome = _OUTCOMES.get(topic)
         if outcome is not None:
             outcome(self.counts, event)
-        if isinstance(event, CommissionMoved):
+        if isinstance(event, (CommissionMoved, CommissionEntered)):
             revenue_minor, total_minor = getattr(event, "revenue_minor", 0), 0
         elif isinstance(event, OrderTaken):
             revenue_minor, total_minor = 0, event.total_minor
@@ -282,17 +283,17 @@ def _commission_rows(conn: Connection[Any], span: Span) -> Iterator[tuple[Any, .
     return stream(conn, query)
 
 
-# As in the index `commissions_by_customer`.
+# As in the column `by_customer` of commissions, which has an index.
 _HASH = "hashtextextended(merchant_id || '/' || customer_id, 0)"
 
 
 def _orders_of_customers(low: int, high: int) -> sql.Composed:
     return sql.SQL(
-        "SELECT {hash}, merchant_id, customer_id, currency,"
+        "SELECT by_customer, merchant_id, customer_id, currency,"
         " occurred_at, place, total_minor, remaining_minor, partner_id FROM read.commissions"
-        " WHERE customer_id IS NOT NULL AND state <> 'skipped' AND {hash} BETWEEN {low}::bigint AND {high}::bigint"
-        " ORDER BY {hash}, place"
-    ).format(hash=sql.SQL(_HASH), low=sql.Literal(str(low)), high=sql.Literal(str(high)))
+        " WHERE state <> 'skipped' AND by_customer BETWEEN {low}::bigint AND {high}::bigint"
+        " ORDER BY by_customer, place"
+    ).format(low=sql.Literal(str(low)), high=sql.Literal(str(high)))
 
 
 def _customers(low: int, high: int) -> sql.Composed:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ledger.events import (
     CouponAssigned,
+    CouponRateChanged,
     CouponRevoked,
     Event,
     PartnerApproved,
@@ -24,6 +25,8 @@ RATE_COLUMNS = ("bps", "amount_minor", "type")
 RATE_KEY = ("merchant_id", "partner_id", "effective_at", "position")
 COUPON_COLUMNS = ("assigned_at", "revoked_at", "partner_id")
 COUPON_KEY = ("merchant_id", "code", "position")
+COUPON_RATE_COLUMNS = ("effective_at", "bps", "amount_minor", "type")
+COUPON_RATE_KEY = COUPON_KEY
 
 _STANDING_AFTER: dict[type[Event], str] = {
     PartnerApproved: "approved",
@@ -36,11 +39,12 @@ _STANDING_AFTER: dict[type[Event], str] = {
 
 @dataclass
 class Partners:
-    """The partners that the events taken so far make: the rows of three tables. Events come stream by stream."""
+    """The partners that the events taken so far make: the rows of four tables. Events come stream by stream."""
 
     partners: dict[tuple[Any, ...], list[Any]] = field(default_factory=dict)
     rates: dict[tuple[Any, ...], list[Any]] = field(default_factory=dict)
     coupons: dict[tuple[Any, ...], list[Any]] = field(default_factory=dict)
+    coupon_rates: dict[tuple[Any, ...], list[Any]] = field(default_factory=dict)
     _changed: dict[tuple[str, str], datetime] = field(default_factory=dict)
 
     def take(self, event: Event, position: int) -> None:
@@ -56,10 +60,18 @@ class Partners:
             self.rates[*key, event.occurred_at, position] = [rate.bps, rate.amount_minor, rate.type]
         elif isinstance(event, CouponAssigned):
             self.coupons[event.merchant_id, event.code, position] = [event.occurred_at, None, event.partner_id]
+            self._rate_code(event, position)
+        elif isinstance(event, CouponRateChanged):
+            self._rate_code(event, position)
         elif isinstance(event, CouponRevoked):
             self._revoke(event)
         elif type(event) in _STANDING_AFTER and self.partners[key][3] <= event.occurred_at:
             self.partners[key][3:] = [event.occurred_at, _STANDING_AFTER[type(event)]]
+
+    def _rate_code(self, event: CouponAssigned | CouponRateChanged, position: int) -> None:
+        rate = event.rate
+        row = [event.occurred_at, rate.bps, rate.amount_minor, rate.type] if rate else [event.occurred_at, 0, 0, None]
+        self.coupon_rates[event.merchant_id, event.code, position] = row
 
     def _revoke(self, event: CouponRevoked) -> None:
         # A code's own stream is in order: the assignment that was taken last is the one that ends.

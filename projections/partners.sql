@@ -30,6 +30,17 @@ CREATE TABLE coupons (
     partner_id text COLLATE "C" NOT NULL,
     PRIMARY KEY (merchant_id, code, position)
 );
+-- The rates of a code, each for orders placed from `effective_at` on; no type: the partner's own rate.
+CREATE TABLE coupon_rates (
+    position bigint NOT NULL,
+    effective_at timestamptz NOT NULL,
+    bps bigint NOT NULL,
+    amount_minor bigint NOT NULL,
+    merchant_id text COLLATE "C" NOT NULL,
+    code text COLLATE "C" NOT NULL,
+    type text COLLATE "C",
+    PRIMARY KEY (merchant_id, code, position)
+);
 
 -- indexes --
 CREATE INDEX partners_in_order ON partners (merchant_id, first_position);
@@ -72,7 +83,7 @@ SET changed_at = greatest(partner.changed_at, told.recorded_at)
 FROM (
     SELECT merchant_id, partner_id, max((body ->> 'recorded_at')::timestamptz) AS recorded_at
     FROM facts
-    WHERE order_id IS NULL AND partner_id IS NOT NULL
+    WHERE order_id IS NULL AND partner_id IS NOT NULL AND customer_id IS NULL
     GROUP BY merchant_id, partner_id
 ) AS told
 WHERE partner.merchant_id = told.merchant_id AND partner.partner_id = told.partner_id
@@ -113,3 +124,16 @@ WHERE
             AND earlier.code = fact.body ->> 'code'
             AND earlier.position < fact.position
     )
+
+-- apply: coupon rate (on CouponAssigned CouponRateChanged) --
+INSERT INTO coupon_rates (position, effective_at, bps, amount_minor, merchant_id, code, type)
+SELECT
+    position,
+    occurred_at,
+    coalesce((body -> 'rate' ->> 'bps')::bigint, 0),
+    coalesce((body -> 'rate' ->> 'amount_minor')::bigint, 0),
+    merchant_id,
+    body ->> 'code',
+    body -> 'rate' ->> 'type'
+FROM facts
+WHERE topic IN ('CouponAssigned', 'CouponRateChanged')

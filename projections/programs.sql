@@ -9,6 +9,25 @@ CREATE TABLE programs (
     time_zone text NOT NULL,
     terms jsonb NOT NULL
 );
+-- Every version of the terms, with who decided it and when: commissions name the one that they were decided under.
+CREATE TABLE program_versions (
+    position bigint NOT NULL,
+    effective_at timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    version bigint NOT NULL,
+    merchant_id text COLLATE "C" NOT NULL,
+    cause text NOT NULL,
+    terms jsonb NOT NULL,
+    PRIMARY KEY (merchant_id, version)
+);
+
+-- apply: version (on MerchantRegistered TermsChanged) --
+INSERT INTO program_versions (position, effective_at, recorded_at, version, merchant_id, cause, terms)
+SELECT
+    position, occurred_at, (body ->> 'recorded_at')::timestamptz, (body -> 'terms' ->> 'version')::bigint, merchant_id,
+    body ->> 'cause', (body -> 'terms')::jsonb
+FROM facts
+WHERE topic IN ('MerchantRegistered', 'TermsChanged')
 
 -- apply: open (on MerchantRegistered) --
 INSERT INTO programs (terms_position, terms_at, merchant_id, name, currency, time_zone, terms)

@@ -1,6 +1,7 @@
 """Async queries for the web: each is one statement, so that rows and the position they reflect are of one moment."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import date, datetime
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
@@ -8,7 +9,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from projections import figures, lists
+from projections import access, customer_lists, figures, lists, partner_lists, wall
 from projections.rows import (
     Balance,
     Commission,
@@ -21,7 +22,9 @@ from projections.rows import (
     Partition,
     Partner,
     Program,
+    ProgramVersion,
 )
+from schemas.coupons import canonical_coupon
 
 Row = TypeVar("Row")
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
@@ -31,7 +34,14 @@ _POSITION_BITS = 40
 _FIRST, _LAST = -(2**62), 2**62
 
 
-_AS_OF: LiteralString = "SELECT tracked.position AS tracked, found.* FROM read.tracked LEFT JOIN LATERAL ("
+# The merchant is set by the statement itself, for this statement (a connection in autocommit mode has no transaction
+# that is longer), before the first row is looked for: nothing that stands in LATERAL runs before what stands before it.
+# Were that ever wrong, nothing would be found.
+_AS_OF: LiteralString = f"""
+SELECT tracked.position AS tracked, found.*
+FROM (SELECT position, {wall.SET_MERCHANT} FROM read.tracked) AS tracked
+LEFT JOIN LATERAL ("""  # noqa: S608 - parts of our own
+_NOW: LiteralString = f"SELECT found.* FROM (SELECT {wall.SET_MERCHANT}) LEFT JOIN LATERAL ("  # noqa: S608 - as above
 
 
 class Lag(NamedTuple):
@@ -44,7 +54,8 @@ class Lag(NamedTuple):
 class Reads:
     """The questions that the web asks; takes a pool, best one whose connections are in autocommit mode.
 
-    Everything is asked for one merchant: what is another's is as if it did not exist. Raises psycopg.Error.
+    Everything is asked for one merchant: what is another's is as if it did not exist. Each query asks for its
+    merchant's rows, and a pool behind the wall (`projections.wall`) gives it no others. Raises psycopg.Error.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -63,6 +74,14 @@ class Reads:
         if len(rows) == 1 and next(iter(rows[0].values())) is None:
             return position, []
         return position, rows
+
+    @asynccontextmanager
+    async def moment(self, merchant_id: str | None) -> AsyncIterator[AsyncConnection[Any]]:
+        """Lend a connection in a transaction that reads one moment of one merchant, for more than one query."""
+        async with self._pool.connection() as conn, conn.transaction():
+            await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            await conn.execute("SELECT " + wall.SET_MERCHANT, {"merchant_id": merchant_id})
+            yield conn
 
     async def lag(self) -> Lag:
         """Return the position of the read models and of the newest event."""
@@ -110,7 +129,8 @@ class Reads:
     async def commission(self, merchant_id: str, order_id: str) -> Found[Commission]:
         """Return the commission of one order."""
         position, rows = await self._ask(
-            "SELECT * FROM read.commissions WHERE merchant_id = %(merchant_id)s AND order_id = %(order_id)s",
+            f"SELECT {lists.COLUMNS} FROM read.commissions"  # noqa: S608 - parts of our own
+            " WHERE merchant_id = %(merchant_id)s AND order_id = %(order_id)s",
             {"merchant_id": merchant_id, "order_id": order_id},
         )
         return Found(Commission(**rows[0]) if rows else None, position)
@@ -158,22 +178,73 @@ class Reads:
     # --- partners and programs ---
 
     async def partners(
-        self, merchant_id: str, *, now: datetime, standing: str | None = None, after: int | None = None, limit: int = 50
+        self,
+        merchant_id: str,
+        *,
+        now: datetime,
+        standing: str | None = None,
+        tag: str | None = None,
+        search: str | None = None,
+        after: int | None = None,
+        limit: int = 50,
     ) -> Page[Partner, int]:
-        """Return partners in the order in which they registered, each with the rate in force at `now`."""
-        query: LiteralString = _PARTNERS + " AND partner.first_position > %(after)s"
+        """Return partners in the order in which they registered, each with the rate in force at `now`.
+
+        `tag` in the form of `ledger.tags.fold_tag`; `search` stands in the name, the address or a code, or begins the
+        id.
+        """
+        query: LiteralString = partner_lists.PARTNERS + " AND partner.first_position > %(after)s"
         if standing is not None:
-            query += " AND partner.standing = %(standing)s"
+            query += partner_lists.BY_STANDING
+        if tag is not None:
+            query += partner_lists.BY_TAG
+        if search is not None:
+            query += partner_lists.BY_TEXT
         query += " ORDER BY partner.first_position LIMIT %(rows)s"
-        params = {"merchant_id": merchant_id, "now": now, "standing": standing, "after": after or 0, "rows": limit + 1}
+        params = {
+            "merchant_id": merchant_id, "now": now, "standing": standing, "tag": tag, "search": search,
+            "code": search and canonical_coupon(search), "after": after or 0, "rows": limit + 1,
+        }  # fmt: skip
         position, rows = await self._ask(query, params)
         return _page(rows, position, limit, lambda row: Partner(**row), lambda partner: partner.first_position)
 
     async def partner(self, merchant_id: str, partner_id: str, *, now: datetime) -> Found[Partner]:
         """Return one partner with the rate in force at `now`."""
-        query: LiteralString = _PARTNERS + " AND partner.partner_id = %(partner_id)s"
+        query: LiteralString = partner_lists.PARTNERS + partner_lists.BY_ID
         position, rows = await self._ask(query, {"merchant_id": merchant_id, "partner_id": partner_id, "now": now})
         return Found(Partner(**rows[0]) if rows else None, position)
+
+    async def coupons(
+        self, merchant_id: str, partner_id: str, *, now: datetime, after: int | None = None, limit: int = 50
+    ) -> Page[partner_lists.Coupon, int]:
+        """Return the codes that the partner has or had, each with its rate in force at `now`, the oldest first."""
+        params = {
+            "merchant_id": merchant_id, "partner_id": partner_id, "now": now, "after": after or 0, "rows": limit + 1
+        }  # fmt: skip
+        position, rows = await self._ask(partner_lists.COUPONS, params)
+        return _page(rows, position, limit, lambda row: partner_lists.Coupon(**row), lambda coupon: coupon.position)
+
+    async def partner_notes(
+        self, merchant_id: str, partner_id: str, *, before: int | None = None, limit: int = 50
+    ) -> Page[partner_lists.Note, int]:
+        """Return the notes about a partner, newest first."""
+        params = {
+            "merchant_id": merchant_id, "partner_id": partner_id, "rows": limit + 1,
+            "before": _LAST if before is None else before,
+        }  # fmt: skip
+        position, rows = await self._ask(partner_lists.NOTES, params)
+        return _page(rows, position, limit, lambda row: partner_lists.Note(**row), lambda note: note.sequence)
+
+    async def swept_commissions(
+        self, merchant_id: str, partner_id: str, states: Sequence[str], before: int | None, limit: int
+    ) -> tuple[int, list[tuple[str, int]]]:
+        """Return the position, and (order_id, place) of the partner's commissions in these states, newest first."""
+        params = {
+            "merchant_id": merchant_id, "partner_id": partner_id, "states": list(states), "rows": limit,
+            "before": _LAST if before is None else before,
+        }  # fmt: skip
+        position, rows = await self._ask(partner_lists.SWEPT, params)
+        return position, [(row["order_id"], row["place"]) for row in rows]
 
     async def program(self, merchant_id: str) -> Found[Program]:
         """Return the merchant's program with the terms told last."""
@@ -184,20 +255,31 @@ class Reads:
         )
         return Found(Program(**rows[0]) if rows else None, position)
 
+    async def program_versions(
+        self, merchant_id: str, *, before: int | None = None, limit: int = 50
+    ) -> Page[ProgramVersion, int]:
+        """Return the versions of the program's terms, the newest first."""
+        position, rows = await self._ask(
+            "SELECT version, effective_at, recorded_at, cause, terms FROM read.program_versions"
+            " WHERE merchant_id = %(merchant_id)s AND version < %(before)s ORDER BY version DESC LIMIT %(rows)s",
+            {"merchant_id": merchant_id, "before": _LAST if before is None else before, "rows": limit + 1},
+        )
+        return _page(rows, position, limit, lambda row: ProgramVersion(**row), lambda told: told.version)
+
     # --- customers ---
 
     async def customers(
         self, merchant_id: str, *, partner_id: str | None = None, after: str | None = None, limit: int = 50
     ) -> Page[Customer, str]:
-        """Return customers in order of their id; with `partner_id` those whom the partner brought."""
-        query = _CUSTOMERS_OF_PARTNER if partner_id is not None else _CUSTOMERS
+        """Return customers in order of their id; with `partner_id` those who are the partner's now."""
+        query = customer_lists.OF_PARTNER if partner_id is not None else customer_lists.ALL
         params = {"merchant_id": merchant_id, "partner_id": partner_id, "after": after or "", "rows": limit + 1}
         position, rows = await self._ask(query, params)
         return _page(rows, position, limit, _customer, lambda customer: customer.customer_id)
 
     async def customer(self, merchant_id: str, customer_id: str) -> Found[Customer]:
         """Return one customer; the orders are `commissions(customer_id=...)`."""
-        position, rows = await self._ask(_CUSTOMER, {"merchant_id": merchant_id, "customer_id": customer_id})
+        position, rows = await self._ask(customer_lists.ONE, {"merchant_id": merchant_id, "customer_id": customer_id})
         return Found(_customer(rows[0]) if rows else None, position)
 
     # --- metrics ---
@@ -227,11 +309,23 @@ class Reads:
 
     # --- intake and dead letters ---
 
-    async def intake(self) -> list[Partition]:
-        """Return every partition of every source: these counts are of the log itself, not of a read model."""
+    async def intake(self, merchant_id: str | None = None) -> list[Partition]:
+        """Return the partitions of every source: these counts are of the log itself, not of a read model.
+
+        Kafka's partitions are everybody's; those of the API and of imports are the merchant's. A merchant of None asks
+        as the operator: of all merchants.
+        """
+        query: LiteralString = "SELECT * FROM ledger.positions"
+        if merchant_id is not None:
+            query += (
+                " WHERE CASE source WHEN 'api' THEN topic = %(merchant_id)s"
+                " WHEN 'import' THEN regexp_replace(topic, '-[0-9a-f]+$', '') = %(merchant_id)s ELSE true END"
+            )
+        query += " ORDER BY source, topic, partition"
         async with self._pool.connection() as conn, conn.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute("SELECT * FROM ledger.positions ORDER BY source, topic, partition")
-            return [Partition(**row) for row in await cursor.fetchall()]
+            # As in `_ask`, but there may be no read models yet.
+            await cursor.execute(_NOW + query + ") AS found ON true", {"merchant_id": merchant_id})
+            return [Partition(**row) for row in await cursor.fetchall() if row["source"] is not None]
 
     async def dead_letters(
         self, merchant_id: str | None, *, status: str | None = None, after: int | None = None, limit: int = 50
@@ -260,6 +354,38 @@ class Reads:
         position, rows = await self._ask(query, {"merchant_id": merchant_id, "id": dead_letter_id})
         return Found(DeadLetter(**rows[0]) if rows else None, position)
 
+    # --- users and keys ---
+
+    async def users(self, merchant_id: str, *, before: int | None = None, limit: int = 50) -> Page[access.User, int]:
+        """Return the merchant's users, newest first."""
+        rows, position = await self._newest(access.USERS, merchant_id, before, limit)
+        return _page(rows, position, limit, lambda row: access.User(**row), lambda user: user.sequence)
+
+    async def user(self, merchant_id: str, user_id: str) -> Found[access.User]:
+        """Return one user of the merchant."""
+        params = {"merchant_id": merchant_id, "user_id": user_id}
+        position, rows = await self._ask(access.USERS + " AND told.user_id = %(user_id)s", params)
+        return Found(access.User(**rows[0]) if rows else None, position)
+
+    async def keys(self, merchant_id: str, *, before: int | None = None, limit: int = 50) -> Page[access.Key, int]:
+        """Return the merchant's API keys, newest first, with those that are no good any more."""
+        rows, position = await self._newest(access.KEYS, merchant_id, before, limit)
+        return _page(rows, position, limit, lambda row: access.Key(**row), lambda key: key.sequence)
+
+    async def access_changes(
+        self, merchant_id: str, *, before: int | None = None, limit: int = 50
+    ) -> Page[access.Change, int]:
+        """Return the changes of the merchant's users and keys, newest first."""
+        rows, position = await self._newest(access.CHANGES, merchant_id, before, limit)
+        return _page(rows, position, limit, lambda row: access.Change(**row), lambda change: change.sequence)
+
+    async def _newest(
+        self, query: LiteralString, merchant_id: str, before: int | None, limit: int
+    ) -> tuple[list[dict[str, Any]], int]:
+        params = {"merchant_id": merchant_id, "before": _LAST if before is None else before, "rows": limit + 1}
+        position, rows = await self._ask(query + access.NEWEST, params)
+        return rows, position
+
 
 def place(day: date, *, after: bool = False) -> int:
     """Return a place in lists before all orders of the day, or with `after` behind them all (`commissions.place`)."""
@@ -277,65 +403,6 @@ def _page(
     found = [of(row) for row in rows[:limit]]
     return Page(found, position, key(found[-1]) if len(rows) > limit else None)
 
-
-_PARTNERS: LiteralString = """
-SELECT
-    partner.first_position, partner.partner_id, partner.standing, partner.registered_at, partner.changed_at,
-    rate.type AS rate_type, rate.bps AS rate_bps, rate.amount_minor AS rate_minor,
-    ARRAY(
-        SELECT coupon.code FROM read.coupons AS coupon
-        WHERE
-            coupon.merchant_id = partner.merchant_id AND coupon.partner_id = partner.partner_id
-            AND coupon.revoked_at IS NULL
-        ORDER BY coupon.position
-    ) AS coupon_codes,
-    person.name, person.email
-FROM read.partners AS partner
-CROSS JOIN LATERAL (
-    -- The last one that has begun; before the first has begun, the first: it reaches back for ever.
-    SELECT * FROM read.partner_rates
-    WHERE partner_rates.merchant_id = partner.merchant_id AND partner_rates.partner_id = partner.partner_id
-    ORDER BY
-        effective_at <= %(now)s DESC,
-        CASE WHEN effective_at <= %(now)s THEN effective_at END DESC,
-        CASE WHEN effective_at <= %(now)s THEN position END DESC,
-        effective_at, position
-    LIMIT 1
-) AS rate
-LEFT JOIN people.partners AS person
-    ON person.merchant_id = partner.merchant_id AND person.partner_id = partner.partner_id
-WHERE partner.merchant_id = %(merchant_id)s"""
-
-# A customer who bought in several currencies has as many rows; the first order of all decides who brought the customer.
-_CUSTOMER_ROW: LiteralString = """
-SELECT
-    customer.customer_id,
-    (array_agg(customer.partner_id ORDER BY customer.first_order_at, customer.first_position))[1] AS partner_id,
-    min(customer.first_order_at) AS first_order_at,
-    max(customer.last_order_at) AS last_order_at,
-    array_agg(customer.currency ORDER BY customer.currency) AS currencies,
-    array_agg(customer.orders ORDER BY customer.currency) AS orders,
-    array_agg(customer.gross_minor ORDER BY customer.currency) AS gross_minor,
-    array_agg(customer.refunded_minor ORDER BY customer.currency) AS refunded_minor,
-    (array_agg(person.name))[1] AS name,
-    (array_agg(person.email))[1] AS email
-FROM read.customers AS customer
-LEFT JOIN people.customers AS person
-    ON person.merchant_id = customer.merchant_id AND person.customer_id = customer.customer_id
-WHERE customer.merchant_id = %(merchant_id)s """
-_CUSTOMER: LiteralString = _CUSTOMER_ROW + "AND customer.customer_id = %(customer_id)s GROUP BY customer.customer_id"
-_CUSTOMERS: LiteralString = (
-    _CUSTOMER_ROW
-    + "AND customer.customer_id > %(after)s GROUP BY customer.customer_id ORDER BY customer.customer_id LIMIT %(rows)s"
-)
-_CUSTOMERS_OF_PARTNER: LiteralString = (
-    "SELECT whole.* FROM (SELECT DISTINCT customer_id FROM read.customers"  # noqa: S608 - parts of our own
-    " WHERE merchant_id = %(merchant_id)s AND partner_id = %(partner_id)s AND customer_id > %(after)s) AS brought,"
-    " LATERAL ("
-    + _CUSTOMER_ROW
-    + "AND customer.customer_id = brought.customer_id GROUP BY customer.customer_id) AS whole"
-    " WHERE whole.partner_id = %(partner_id)s ORDER BY brought.customer_id LIMIT %(rows)s"
-)
 
 _DEAD_LETTERS: LiteralString = (
     "SELECT sequence, dead_letter_id, merchant_id, source, topic, partition, position, key, raw, code, path, reason,"

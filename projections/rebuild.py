@@ -73,6 +73,8 @@ def rebuild(
         # What came in meanwhile, so that little is left for the moment when the projector has to wait.
         building.load()
         position = building.swap()
+        # Not only when the server notices that the connection is gone: the next rebuild may be on its way.
+        sessions[0].execute("SELECT pg_advisory_unlock(%s)", (LOCK_REBUILD,))
     return Rebuilt(tuple(model.name for model in models), position)
 
 

@@ -15,6 +15,7 @@ _GROSS, _REFUNDED, _EARNED, _ADJUSTED, _CLAWED_BACK, _REJECTED, _PAID = range(le
 # What an event that moves money does to the day, by its topic: the column, and the sign of the amount there.
 _COUNTED = {
     "CommissionEarned": (_EARNED, 1),
+    "CommissionEntered": (_EARNED, 1),
     "CommissionAdjusted": (_ADJUSTED, 1),
     "CommissionClawedBack": (_CLAWED_BACK, 1),
     "CommissionRejected": (_REJECTED, 1),

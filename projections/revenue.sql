@@ -1,6 +1,6 @@
 -- table --
--- What the storefront took for orders that earned a commission, and what the commissions came to: per partner, currency and day, each
--- amount on the day it happened. Outstanding is earned + adjusted + clawed back - rejected - paid, summed up to a day.
+-- What the storefront took for orders that earned a commission, and what the commissions (also those entered by hand) came to: per
+-- partner, currency and day, each amount on the day it happened. Outstanding is earned + adjusted + clawed back - rejected - paid, summed up to a day.
 CREATE TABLE revenue (
     gross_minor bigint NOT NULL,
     refunded_minor bigint NOT NULL,
@@ -29,7 +29,7 @@ INSERT INTO revenue AS revenue (
 SELECT
     coalesce(sum(total_minor) FILTER (WHERE topic = 'CommissionEarned'), 0),
     -sum(revenue_minor),
-    coalesce(sum(amount_minor) FILTER (WHERE topic = 'CommissionEarned'), 0),
+    coalesce(sum(amount_minor) FILTER (WHERE topic IN ('CommissionEarned', 'CommissionEntered')), 0),
     coalesce(sum(amount_minor) FILTER (WHERE topic = 'CommissionAdjusted' AND debit IS NOT NULL), 0),
     coalesce(sum(amount_minor) FILTER (WHERE topic = 'CommissionClawedBack' AND debit IS NOT NULL), 0),
     coalesce(sum(amount_minor) FILTER (WHERE topic = 'CommissionRejected'), 0)

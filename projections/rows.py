@@ -1,4 +1,7 @@
-"""What the reads return: frozen rows. Money in minor units, instants in UTC, days in the program's time zone."""
+"""What the reads return: rows. Money in minor units, instants in UTC, days in the program's time zone.
+
+Those that come by the page are not frozen: that makes them four times as fast.
+"""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -25,9 +28,12 @@ class Found(Generic[Row]):
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Commission:
-    """A commission as it stands. `remaining_minor` is what refunds have left of the order's `total_minor`."""
+    """A commission as it stands. `remaining_minor` is what refunds have left of the order's `total_minor`.
+
+    One that was entered by hand has no coupon code, and a total of 0.
+    """
 
     place: int
     last_position: int
@@ -47,12 +53,12 @@ class Commission:
     customer_id: str | None
     currency: str
     state: str
-    coupon_code: str
+    coupon_code: str | None
     payout_id: str | None
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Balance:
     """What a partner is owed and was paid in one currency."""
 
@@ -89,6 +95,7 @@ class Partner:
     rate_bps: int
     rate_minor: int
     coupon_codes: list[str]
+    tags: list[str]
     name: str | None
     email: str | None
 
@@ -105,10 +112,16 @@ class CustomerRevenue:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """A customer, brought by the partner of the first order (`partner_id`). Name and e-mail may be unknown."""
+    """A customer, brought by the partner of the first order (`partner_id`), and perhaps assigned to another later.
+
+    Name and e-mail may be unknown.
+    """
 
     customer_id: str
     partner_id: str
+    assigned_partner_id: str | None
+    assigned_at: datetime | None
+    assignment_reason: str | None
     first_order_at: datetime
     last_order_at: datetime
     revenue: list[CustomerRevenue]
@@ -128,6 +141,17 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
+class ProgramVersion:
+    """A version of the terms, in force from `effective_at` until the next one; `cause` says who decided it."""
+
+    version: int
+    effective_at: datetime
+    recorded_at: datetime
+    cause: str
+    terms: dict[str, Any]
+
+
+@dataclass(slots=True)
 class Figures:
     """The figures of the days `first_on` to `last_on`, in minor units of one currency.
 
@@ -144,6 +168,7 @@ class Figures:
     outstanding_minor: int
     conversions: int
     skipped: int
+    entered: int
     reversed: int
     rejected: int
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from psycopg import Connection, sql
 
 from ledger.postings import RULES
-from projections import statements
+from projections import statements, wall
 
 LIVE = "read"
 
@@ -27,8 +27,9 @@ class ReadModel(NamedTuple):
 
 # In the order in which a batch is applied: customers look up the orders that commissions has just opened.
 MODELS = (
-    ReadModel("programs", ("programs",)),
-    ReadModel("partners", ("partners", "partner_rates", "coupons")),
+    ReadModel("programs", ("programs", "program_versions")),
+    ReadModel("partners", ("partners", "partner_rates", "coupons", "coupon_rates")),
+    ReadModel("assignments", ("assignments",)),
     ReadModel("commissions", ("commissions",)),
     ReadModel("balances", ("balances",)),
     ReadModel("revenue", ("revenue",)),
@@ -47,17 +48,25 @@ def named(names: Sequence[str] | None) -> tuple[ReadModel, ...]:
 
 
 def fingerprint(model: ReadModel) -> str:
-    """Return a hash of what the model's rows depend on besides the log: its SQL, the facts' SQL, the posting rules."""
-    parts = (statements.text("facts"), statements.text(model.name), repr(sorted(RULES.items(), key=repr)))
+    """Return a hash of what the model's rows depend on besides the log: its SQL, the facts' SQL, the posting rules.
+
+    And of who sees them: tables that were made before the wall are made anew behind it.
+    """
+    rules = repr(sorted(RULES.items(), key=repr))
+    parts = (statements.text("facts"), statements.text(model.name), rules, wall.DEFINITION)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def create(conn: Connection, schema: str, models: Sequence[ReadModel], position: int = 0) -> None:
-    """Create the schema with the models' tables, without secondary indexes, as of the position; in a transaction."""
+    """Create the schema with the models' tables, without secondary indexes, as of the position; in a transaction.
+
+    Raises psycopg.errors.UndefinedObject where the database was not migrated: the reader's role is missing.
+    """
     conn.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
     conn.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(schema)))
     for name in ("facts", *(model.name for model in models)):
         conn.execute(statements.section(name, "table"))
+    wall.build(conn, schema)
     rules = [(topic, before or "", after or "", *accounts) for (topic, before, after), accounts in RULES.items()]
     with conn.cursor() as cursor:
         cursor.executemany("INSERT INTO posting_rules VALUES (%s, %s, %s, %s, %s)", rules)

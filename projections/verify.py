@@ -12,7 +12,8 @@ from psycopg import Connection, sql
 
 from ledger.batch import Source
 from ledger.events import decode
-from projections import balances, conversions, folding, partners, programs, revenue
+from projections import assignments, balances, conversions, folding, partners, programs, revenue
+from projections.assignments import Assignments
 from projections.balances import Balances
 from projections.conversions import Conversions
 from projections.folding import Difference, Differences, Share, Span
@@ -260,8 +261,8 @@ def _compare_sums(conn: Connection[Any], share: Share) -> None:
 
 
 def _compare_directory(conn: Connection[Any], share: Share, position: int) -> int:
-    """Compare programs, partners, rates and codes; returns how many events told of them."""
-    known, opened = Partners(), Programs()
+    """Compare programs, partners, rates, codes and assignments of customers; returns how many events told of them."""
+    known, opened, assigned = Partners(), Programs(), Assignments()
     stream, last, events = "", 0, 0
     rows = conn.execute(
         "SELECT originator_id, originator_version, topic, state::text, notification_id FROM ledger.events"
@@ -278,12 +279,17 @@ def _compare_directory(conn: Connection[Any], share: Share, position: int) -> in
         event = decode(topic, state)
         known.take(event, at)
         opened.take(event, at)
+        assigned.take(event, at)
         events += 1
     found = share.differences
     _compare(conn, found, "programs", "programs", programs.KEY, programs.COLUMNS, opened)
     _compare(conn, found, "partners", "partners", partners.KEY, partners.COLUMNS, known.rows())
     _compare(conn, found, "partners", "partner_rates", partners.RATE_KEY, partners.RATE_COLUMNS, known.rates)
     _compare(conn, found, "partners", "coupons", partners.COUPON_KEY, partners.COUPON_COLUMNS, known.coupons)
+    rates, versions = (partners.COUPON_RATE_KEY, partners.COUPON_RATE_COLUMNS), programs.VERSION_COLUMNS
+    _compare(conn, found, "partners", "coupon_rates", *rates, known.coupon_rates)
+    _compare(conn, found, "programs", "program_versions", programs.VERSION_KEY, versions, opened.versions)
+    _compare(conn, found, "assignments", "assignments", assignments.KEY, assignments.COLUMNS, assigned)
     return events
 
 

@@ -39,7 +39,26 @@ class Partner(PartnerState):
     name: str | None
     email: str | None
     coupon_codes: list[str]
+    tags: list[str]
     registered_at: datetime
+
+
+class Coupon(Answer):
+    """A coupon code in a partner's hands: of orders placed from `from` until it was taken away."""
+
+    code: str
+    rate: Rate | None = Field(description="The code's own rate now; null: the partner's.")
+    from_: datetime = Field(alias="from", description="The first partner of a code has all orders before that, too.")
+    revoked_at: datetime | None
+
+
+class Note(Answer):
+    """What somebody noted about a partner."""
+
+    id: str
+    note: str
+    author: str = Field(description="Who wrote it, and by which request.")
+    at: datetime
 
 
 class OrderResult(Answer):
@@ -72,12 +91,15 @@ class Commission(Answer):
     order_id: str
     partner_id: str
     customer_id: str | None
-    coupon_code: str
+    coupon_code: str | None = Field(
+        description="Null for a commission that was entered by hand, and where the order came without: its customer was"
+        " given to the partner."
+    )
     status: CommissionStatus
-    reason: str | None = Field(description="Why it is skipped, held or rejected.")
+    reason: str | None = Field(description="Why it is skipped, held or rejected, or why it was entered by hand.")
     commission: Money = Field(description="What it stands at, after every refund.")
     clawed_back: Money = Field(description="What was taken back (zero or negative) after it had been paid.")
-    total: Money = Field(description="The order's total as the storefront told it.")
+    total: Money = Field(description="The order's total as the storefront told it; 0 where it was entered by hand.")
     refunded: Money = Field(description="How much of the total is gone.")
     occurred_at: datetime
     due_at: datetime | None = Field(description="When a pending commission becomes payable by itself.")
@@ -89,7 +111,7 @@ class Commission(Answer):
 class CommissionState(Answer):
     """A commission as a command left it."""
 
-    order_id: str
+    order_id: str = Field(description="The order's id, or that of the entry made by hand (`manual-...`).")
     status: CommissionStatus
     commission: Money
 
@@ -107,6 +129,8 @@ class HistoryEntry(Answer):
     from_status: str | None
     to_status: str | None
     reason: str | None
+    reference: str | None = Field(description="The merchant's own, of a payment or an entry made by hand.")
+    note: str | None
     refund_id: str | None
 
 
@@ -147,6 +171,11 @@ class Customer(Answer):
     name: str | None
     email: str | None
     partner_id: str | None = Field(description="Who referred the customer: the partner of the first order.")
+    assigned_partner_id: str | None = Field(
+        description="To whom the customer was reassigned: whose the orders without a partner's code are."
+    )
+    assigned_at: datetime | None
+    assignment_reason: str | None
     first_order_at: datetime
     last_order_at: datetime
     revenue: list[CustomerRevenue]
@@ -170,6 +199,15 @@ class CustomerStory(Customer):
     orders: list[CustomerOrder]
 
 
+class CustomerAssignment(Answer):
+    """To whom a customer was assigned."""
+
+    customer_id: str
+    partner_id: str
+    assigned_at: datetime
+    reason: str
+
+
 class Revenue(Answer):
     """What the storefront took for orders with a partner's code."""
 
@@ -181,7 +219,7 @@ class Revenue(Answer):
 class Commissions(Answer):
     """What partners earned of it."""
 
-    earned: Money = Field(description="After adjustments, clawbacks and rejections.")
+    earned: Money = Field(description="With those entered by hand; after adjustments, clawbacks and rejections.")
     paid: Money
     outstanding: Money = Field(description="Owed at the end of the last day.")
 
@@ -193,6 +231,7 @@ class Figures(Answer):
     commissions: Commissions
     conversions: int = Field(description="Orders that earned a commission.")
     skipped: int = Field(description="Orders with a partner's code that earned nothing.")
+    entered: int = Field(description="Commissions that were entered by hand: owed, but no revenue and no conversion.")
     reversed: int = Field(description="Commissions of which refunds left nothing.")
     rejected: int = Field(description="Commissions that were refused.")
 
@@ -224,6 +263,19 @@ class Terms(Answer):
     base: Base
     fixed_on_partial_refund: FixedOnPartialRefund
     self_referral: SelfReferral
+    minimum_payout: dict[str, str] = Field(
+        description="What a partner must be owed before a payout is made, per currency.", examples=[{"USD": "50.00"}]
+    )
+    max_orders_per_customer: int | None = Field(description="Null: all orders of a customer earn.")
+    max_months_per_customer: int | None = Field(description="Null: a customer earns for ever.")
+
+
+class ProgramVersion(Answer):
+    """One version of the terms: of orders placed from `from` until the next version."""
+
+    from_: datetime = Field(alias="from")
+    cause: str = Field(description="Who decided it, and by which request.")
+    terms: Terms
 
 
 class Program(Answer):

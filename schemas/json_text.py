@@ -7,6 +7,7 @@ there twice is refused (which one counts is up to the parser), numbers keep ever
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 import jiter
@@ -14,6 +15,8 @@ import jiter
 from schemas.errors import Fault, RejectedError
 
 MESSAGE_BYTES_MAX = 65_536
+# More are not told: a small text can be wrong in very many places.
+FAULTS_MAX = 100
 
 # Python refuses to read longer integers (a defence against quadratic time), and so does jiter.
 _DIGITS_MAX = 4_300
@@ -97,7 +100,7 @@ def _located(text: str, reason: str) -> RejectedError:
         # The text is broken as well, further on: jiter's line and column must do.
         code = "duplicate_key" if "duplicate" in reason else "out_of_range"
         return RejectedError.at("$", code, reason)
-    faults = list(_walk(value, "$"))
+    faults = list(islice(_walk(value, "$"), FAULTS_MAX))
     return RejectedError(faults[0].code, faults[0].message, faults)
 
 

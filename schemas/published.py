@@ -1,12 +1,12 @@
 """What storefronts read: JSON Schema and AsyncAPI of topic `orders`, generated from the shapes and committed.
 
 `python -m schemas.published` writes the documents beside this file; `--check` writes nothing and fails (exit status 1)
-when one of them is stale.
+when one of them is stale. `web.published` does the same for OpenAPI.
 """
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,18 +143,18 @@ def _name_of(kind: str) -> str:
     return str(VALIDATORS[kind].json_schema()["title"])
 
 
-def stale() -> list[Path]:
-    """Return the committed documents that are missing or no longer what the shapes say."""
-    return [path for path, text in documents().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+def stale(texts: Mapping[Path, str]) -> list[Path]:
+    """Return the committed documents that are missing or no longer these texts."""
+    return [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], texts: Mapping[Path, str]) -> int:
     """Write the documents, or with `--check` name the stale ones; return the exit status."""
     if "--check" in arguments:
-        for path in stale():
-            sys.stderr.write(f"stale: {path.relative_to(FOLDER.parent)}; run python -m schemas.published\n")
-        return 1 if stale() else 0
-    for path, text in documents().items():
+        for path in stale(texts):
+            sys.stderr.write(f"stale: {path.relative_to(FOLDER.parent)}; run make schemas\n")
+        return 1 if stale(texts) else 0
+    for path, text in texts.items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
         sys.stdout.write(f"{path.relative_to(FOLDER.parent)}\n")
@@ -162,4 +162,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], documents()))

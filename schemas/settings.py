@@ -13,6 +13,7 @@ HashKey = Annotated[SecretStr, Field(min_length=HASH_KEY_CHARACTERS_MIN, max_len
 Port = Annotated[int, Field(ge=1, le=65_535)]
 PortOrFree = Annotated[int, Field(ge=0, le=65_535)]
 Milliseconds = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -46,6 +47,22 @@ class Settings(BaseSettings):
     web_port: PortOrFree = 8000
     # The address under which others reach the web process; it stands in the links that partners get.
     public_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/[^\s]*)?$")] | None = None
+
+    # Calls a second that a key may make in the long run, and at once; the same for an address whose keys are not valid.
+    # In each web process.
+    rate_limit_per_s: Positive = 100.0
+    rate_limit_burst: Annotated[int, Field(ge=1)] = 1_000
+    rate_limit_failures_per_s: Positive = 1.0
+    rate_limit_failures_burst: Annotated[int, Field(ge=1)] = 60
+    # Open connections of each web process; each takes a file descriptor.
+    web_connections_max: Annotated[int, Field(ge=1)] = 800
+
+    # Webhooks may lead into the operator's own network, and need not be https. For installations whose merchants are
+    # the operator's own.
+    webhook_allow_private: bool = False
+    # A webhook that failed for so many days without a break is switched off; its log is kept for so many.
+    webhook_disable_days: Positive = 5.0
+    webhook_log_days: Positive = 30.0
 
     log_level: Literal["debug", "info", "warning", "error"] | None = None
 

@@ -1,22 +1,26 @@
 """The aiohttp application: the API under /api/v1, its documentation, health and Prometheus."""
 
+import json
 from collections.abc import AsyncIterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from ledger.intake import Intake
 from web.api import RESOURCES
-from web.api.calls import INTAKE, POSITIONS, THREADS, Endpoint
-from web.api.openapi import document
+from web.api.calls import ARRIVALS, INTAKE, KNOWN_KEYS, POSITIONS, THREADS, Endpoint
 from web.api.routes import PREFIX
+from web.arrivals import Arrivals
 from web.docs_page import render
 from web.health import add_health
+from web.keys import KnownKeys
+from web.limits import LIMITS, Limits
 from web.measures import MEASURES, Measures
-from web.middlewares import answer_always, measure
+from web.middlewares import add_headers, answer_always, measure
 from web.positions import Positions
+from web.published import openapi
 from web.services import SERVICES, Services
+from web.streams import LONG_CALLS, Turns
 from web.threads import Threads
 
 _CSS = Path(__file__).parent / "static" / "api-docs.css"
@@ -32,16 +36,30 @@ def create_app(services: Services) -> web.Application:
     )
     app[SERVICES] = services
     app[MEASURES] = Measures()
+    app[LIMITS] = Limits(options)
     app[THREADS] = Threads(options.ledger_threads, options.waiting_max)
     app[INTAKE] = Intake(services.ledger)
     app[POSITIONS] = Positions(services.reads.lag)
+    app[ARRIVALS] = Arrivals(str(services.pool.conninfo))
+    app[KNOWN_KEYS] = KnownKeys(app[ARRIVALS])
+    app.on_shutdown.append(_wake)
+    app[LONG_CALLS] = Turns(options.long_calls_max)
     for table in RESOURCES:
         for route in table.routes:
-            app.router.add_route(route.method, PREFIX + route.path, Endpoint(route).__call__)
+            endpoint = Endpoint(route).__call__
+            app.router.add_route(route.method, PREFIX + route.path, endpoint)
+            if route.method == hdrs.METH_GET:
+                app.router.add_route(hdrs.METH_HEAD, PREFIX + route.path, endpoint)
+    app.on_response_prepare.append(add_headers)
     add_health(app)
     _add_documentation(app)
     app.cleanup_ctx.append(_threads)
     return app
+
+
+async def _wake(app: web.Application) -> None:
+    """Answer those who wait for events, before the server waits for them."""
+    await app[ARRIVALS].close()
 
 
 async def _threads(app: web.Application) -> AsyncIterator[None]:
@@ -49,19 +67,12 @@ async def _threads(app: web.Application) -> AsyncIterator[None]:
     app[THREADS].close()
 
 
-def _version() -> str:
-    try:
-        return version("commission-ledger")
-    except PackageNotFoundError:  # run from a source tree that was never installed
-        return "0"
-
-
 def _add_documentation(app: web.Application) -> None:
-    openapi = document([route for table in RESOURCES for route in table.routes], _version())
-    page, css = render(openapi), _CSS.read_text(encoding="utf-8")
+    document = openapi()
+    text, page, css = json.dumps(document), render(document), _CSS.read_text(encoding="utf-8")
 
     async def show_document(_: web.Request) -> web.Response:
-        return web.json_response(openapi)
+        return web.Response(text=text, content_type="application/json")
 
     async def show_page(_: web.Request) -> web.Response:
         return web.Response(text=page, content_type="text/html", headers={"Content-Security-Policy": _DOCS_POLICY})

@@ -9,6 +9,7 @@ import psycopg_pool
 import structlog
 from aiohttp import web
 
+from projections.read import Reads
 from projections.rows import Partition
 from schemas.errors import RetryableError
 from web.measures import CONTENT_TYPE, MEASURES, OUTCOMES, BooksSample, PartitionCounts, exposition
@@ -18,6 +19,10 @@ _log = structlog.get_logger(__name__)
 _WAIT_S = 3.0
 _AWAY = (psycopg.Error, psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests, RetryableError, TimeoutError)
 _OPEN_DEAD_LETTERS = "SELECT count(*) FROM ledger.dead_letters WHERE status = 'open'"
+_WEBHOOKS = """
+SELECT
+    (SELECT count(*) FROM webhooks.deliveries WHERE status = 'waiting'),
+    (SELECT count(*) FROM webhooks.endpoints WHERE status = 'enabled' AND failing_since IS NOT NULL)"""
 
 
 def add_health(app: web.Application) -> None:
@@ -81,14 +86,17 @@ async def show_metrics(request: web.Request) -> web.Response:
 async def _sample(services: Services) -> BooksSample:
     async with services.pool.connection() as conn:
         row = await (await conn.execute(_OPEN_DEAD_LETTERS)).fetchone()
+        waiting, failing = await (await conn.execute(_WEBHOOKS)).fetchone() or (0, 0)
     try:
         tracked, head = await services.reads.lag()
     except psycopg.errors.UndefinedTable:
         tracked, head = 0, await asyncio.to_thread(services.ledger.head)
-    partitions = tuple(_counts(partition) for partition in await services.reads.intake())
+    # Of all merchants: asked past the wall, as the operator.
+    partitions = tuple(_counts(partition) for partition in await Reads(services.pool).intake())
     return BooksSample(
-        up=True, head=head, tracked=tracked, open_dead_letters=int(row[0]) if row else 0, partitions=partitions
-    )
+        up=True, head=head, tracked=tracked, open_dead_letters=int(row[0]) if row else 0, partitions=partitions,
+        webhooks_waiting=int(waiting), webhooks_failing=int(failing),
+    )  # fmt: skip
 
 
 def _counts(row: Partition) -> PartitionCounts:

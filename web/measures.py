@@ -50,6 +50,8 @@ class BooksSample:
     head: int = 0
     tracked: int = 0
     open_dead_letters: int = 0
+    webhooks_waiting: int = 0
+    webhooks_failing: int = 0
     partitions: Sequence[PartitionCounts] = field(default_factory=tuple)
 
 
@@ -69,6 +71,10 @@ class _Books:
         yield _gauge("read_models_position", "The position that the read models have reached.", sample.tracked)
         yield _gauge("read_models_lag_events", "How many positions they are behind.", sample.head - sample.tracked)
         yield _gauge("dead_letters_open", "Messages that were refused and not yet resolved.", sample.open_dead_letters)
+        yield _gauge("webhook_deliveries_waiting", "What webhooks are yet to be told.", sample.webhooks_waiting)
+        yield _gauge(
+            "webhooks_failing", "Webhooks whose last attempt failed, and that are on.", sample.webhooks_failing
+        )
         yield from self._intake()
 
     def _intake(self) -> Iterator[Metric]:

@@ -5,6 +5,7 @@ from time import perf_counter
 
 from aiohttp import hdrs, web
 
+from web.limits import LIMITS
 from web.measures import MEASURES
 from web.problems import answer_error
 from web.request_ids import HEADER, request_id_of
@@ -21,19 +22,36 @@ _HEADERS = {
 
 @web.middleware
 async def answer_always(request: web.Request, handler: Next) -> web.StreamResponse:
-    """Return the handler's answer, or the problem that its error is, with the headers that every answer carries."""
-    request_id = request_id_of(request)
+    """Return the handler's answer, or the problem that its error is."""
     try:
-        response = await handler(request)
-    except Exception as error:  # noqa: BLE001 - the one place where every error becomes an answer
-        response = answer_error(error, request_id)
+        return await handler(request)
+    except web.HTTPMethodNotAllowed as error:
+        if request.method == hdrs.METH_OPTIONS:
+            return web.Response(status=204, headers={"Allow": error.headers["Allow"]})
+        return answer_error(error, request_id_of(request))
+    except Exception as error:  # the one place where every error becomes an answer
+        response = answer_error(error, request_id_of(request))
+        if request.writer.output_size > 0:
+            # Half of another answer is out. Cut off, it is no complete one; a problem behind it would be part of it.
+            response.force_close()
+            raise ConnectionResetError("the answer broke off") from error
         if request.can_read_body and not request.content.at_eof():
             # What is left of a refused body would be read as the next request, or waited for.
             response.force_close()
-    response.headers[HEADER] = request_id
+        return response
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Give an answer, before it begins, the headers that every answer has, and those of the key's limits."""
+    complete(request, response)
+    response.headers.update(request.app[LIMITS].headers(request))
+
+
+def complete(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Give an answer the headers that every answer has."""
+    response.headers[HEADER] = request_id_of(request)
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    return response
 
 
 @web.middleware

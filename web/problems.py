@@ -44,6 +44,14 @@ class TooSlowError(RejectedError):
     """The body did not arrive in time."""
 
 
+class TooManyRequestsError(RejectedError):
+    """The caller has asked too often, and may come back in so many seconds."""
+
+    def __init__(self, code: str, message: str, wait_s: int) -> None:
+        super().__init__(code, f"{message}; come back in {wait_s} s")
+        self.wait_s = wait_s
+
+
 class NotYetError(RetryableError):
     """The read models have not reached the position that the caller waits for."""
 
@@ -57,6 +65,7 @@ _STATUS: tuple[tuple[type[RejectedError], HTTPStatus], ...] = (
     (TooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (MediaTypeError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (TooSlowError, HTTPStatus.REQUEST_TIMEOUT),
+    (TooManyRequestsError, HTTPStatus.TOO_MANY_REQUESTS),
     (RejectedError, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
 _BUSY = (
@@ -126,6 +135,8 @@ def _of_rejection(error: RejectedError, request_id: str) -> web.Response:
     headers: dict[str, str] = {}
     if status is HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="commission-ledger"'
+    if isinstance(error, TooManyRequestsError):
+        headers["Retry-After"] = str(error.wait_s)
     return problem(status, error.code, error.message, request_id, faults=error.faults, members=members, headers=headers)
 
 

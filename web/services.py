@@ -20,15 +20,36 @@ class WebOptions:
     secret: bytes
     ledger_threads: int = 4
     waiting_max: int = 256
-    body_max: int = 1024 * 1024
+    # Room for the longest body that any call but /orders takes (100 ids, every character escaped), and no more: to find
+    # everything that is wrong with a large one would keep the others waiting.
+    body_max: int = 128 * 1024
     orders_body_max: int = 16 * 1024 * 1024
     body_wait_s: float = 30.0
     lag_max: int = 100_000
+    webhook_allow_private: bool = False
+    # Per key; and per address for keys that are not valid.
+    rate_per_s: float = 100.0
+    rate_burst: int = 1_000
+    failures_per_s: float = 1.0
+    failures_burst: int = 60
+    connections_max: int = 800
+    # A connection without a complete request, and one whose client does not read its answer, are closed after so long.
+    idle_s: float = 75.0
+    write_wait_s: float = 30.0
+    # Exports and imports: how many run at once, how long an export may take (it keeps one moment of the database), and
+    # how large a file may be and how long it may take to arrive.
+    long_calls_max: int = 4
+    export_s_max: float = 1_800.0
+    import_body_max: int = 32 * 1024 * 1024
+    import_wait_s: float = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The write side, the read side, the pool for what is the web's own (keys), and the clock."""
+    """The write side, the read side, the pool for what belongs to no merchant yet (keys, health), and the clock.
+
+    The connections of `reads` stand behind the wall between merchants, those of `pool` do not.
+    """
 
     ledger: Ledger
     reads: Reads

@@ -40,6 +40,9 @@ WANTED = {
     ("reads", "balances_of_partner_ratio_p99"): ("<=", 1.5),
     ("reads", "commissions_ratio_p99"): ("<=", 1.5),
     ("reads", "commissions_of_partner_ratio_p99"): ("<=", 1.5),
+    ("reads", "balances_ratio_p50"): ("<=", 1.5),
+    ("reads", "commissions_ratio_p50"): ("<=", 1.5),
+    ("reads", "metrics_ratio_p50"): ("<=", 1.5),
     ("growth", "ratio"): (">=", 0.9),
 }
 
@@ -81,7 +84,8 @@ class Bench:
         return table
 
     def _reads(self) -> dict[str, Any]:
-        return reads(self._stack, 10_000, self._size(1_000_000), self._filled())
+        requests = max(int(1_500 * self._scale), 200)
+        return reads(self._stack, 10_000, self._size(1_000_000), self._filled(), requests)
 
     def _growth(self) -> dict[str, Any]:
         return growth(self._stack, self._size(100_000), self._size(3_000_000), self._size(100_000))

@@ -79,7 +79,7 @@ def _consumed(conn: psycopg.Connection[Any]) -> int:
 
 
 def _lengthen(url: str, events: int) -> None:
-    """Make the log as long as that, by copies of its first 20,000 orders under other ids; the read models stay behind."""
+    """Make the log as long as that, by copies of its first orders under other ids; the read models stay behind."""
     with psycopg.connect(url, autocommit=True) as conn:
         row = conn.execute("SELECT count(*) FROM ledger.events WHERE starts_with(originator_id, 'order/')").fetchone()
         have = int(row[0]) if row else 0
@@ -92,7 +92,8 @@ def _lengthen(url: str, events: int) -> None:
                 " SELECT 'order/bench/' || copied.id, 1, topic, state || jsonb_build_object('order_id', copied.id)"
                 " FROM ledger.events,"
                 " lpad((%s * 20000 + substr(originator_id, 13)::bigint)::text, 8, '0') AS copied (id)"
-                " WHERE originator_id BETWEEN 'order/bench/00000000' AND 'order/bench/00019999' ORDER BY notification_id",
+                " WHERE originator_id BETWEEN 'order/bench/00000000' AND 'order/bench/00019999'"
+                " ORDER BY notification_id",
                 (number,),
             )
         conn.execute("VACUUM ANALYZE ledger.events")

@@ -122,7 +122,10 @@ class Stack:
     @contextmanager
     def web(self, url: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
         """Run `commission-ledger web` on the port."""
-        with self._process("web", url, WEB_PORT=str(port), PUBLIC_URL=f"http://127.0.0.1:{port}") as process:
+        # One client that asks as fast as it can is what the limits are against.
+        unlimited = {"RATE_LIMIT_PER_S": "1000000", "RATE_LIMIT_BURST": "1000000"}
+        address = {"WEB_PORT": str(port), "PUBLIC_URL": f"http://127.0.0.1:{port}"}
+        with self._process("web", url, **address, **unlimited) as process:
             yield process
 
     @contextmanager

@@ -5,18 +5,17 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import psycopg
 import pytest
 
 from ledger.application import Ledger
 from tests.support import found, shown
 from tests.support.checker import differences
 from tests.support.kcat import Kcat, kcat_on, unpublished
+from tests.support.keys import key_of
 from tests.support.oracle import Books, Oracle
 from tests.support.registration import register
 from tests.support.service import HASH_KEY, Client, Service, in_path, until
 from tests.support.storefront import Storefront, sample_program
-from web.keys import create_key
 
 MESSAGES = 4_000
 CURRENCIES = ("EUR", "JPY", "KWD", "USD")
@@ -47,10 +46,9 @@ def ledger(database_url):
     opened.close()
 
 
-def key_to(service: Service, merchant_id: str) -> Client:
+def key_to(service: Service, ledger: Ledger, merchant_id: str) -> Client:
     """Return the API for the holder of a new key of the merchant."""
-    with psycopg.connect(service.database_url, autocommit=True) as connection:
-        return service.client(create_key(connection, merchant_id, "test", datetime.now(UTC)))
+    return service.client(key_of(ledger, merchant_id))
 
 
 def fold(ledger: Ledger) -> dict:
@@ -67,7 +65,7 @@ def test_every_figure_is_the_same_wherever_it_is_read(service, kcat, ledger):
     """Balances, sums of all pages of commissions, the fold of the events and an independent model agree to the cent."""
     program = sample_program()
     register(ledger, program)
-    clients = {merchant.merchant_id: key_to(service, merchant.merchant_id) for merchant in program}
+    clients = {merchant.merchant_id: key_to(service, ledger, merchant.merchant_id) for merchant in program}
     storefront = Storefront(5, program)
     outgoing = storefront.take(MESSAGES) + storefront.rest()
     kcat.publish(outgoing)

@@ -29,6 +29,7 @@ async def test_a_partner_is_registered(api):
         "email": "jane@example.com",
         "status": "approved",
         "coupon_codes": ["JANE10"],
+        "tags": [],
         "rate": {"type": "percentage", "value": "10"},
     }
     assert int(answer.headers["X-Ledger-Position"]) > 0

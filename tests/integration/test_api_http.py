@@ -272,7 +272,7 @@ async def test_prometheus_sees_the_books(api):
         'commission_ledger_intake_messages_total{outcome="dead_lettered",partition="0",source="api",topic="acme"} 1.0',
         "commission_ledger_dead_letters_open 1.0",
         "commission_ledger_database_up 1.0",
-        "commission_ledger_read_models_lag_events 3.0",
+        "commission_ledger_read_models_lag_events 4.0",
     ):
         assert line in answer.text, answer.text
     assert partner["id"] not in answer.text

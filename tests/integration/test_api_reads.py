@@ -185,6 +185,9 @@ async def test_customers_show_what_they_bought(books):
         "name": "Kim",
         "email": "kim@example.com",
         "partner_id": books.jane["id"],
+        "assigned_partner_id": None,
+        "assigned_at": None,
+        "assignment_reason": None,
         "first_order_at": "2026-11-20T23:30:00Z",
         "last_order_at": "2026-11-22T10:00:00Z",
         "revenue": [

@@ -86,6 +86,45 @@ def test_a_lost_key_is_replaced_by_another(run) -> None:
     assert run("merchant", "key", "--slug", "nobody").code == 1
 
 
+def test_a_key_is_made_for_what_it_is_to_do(run, database_url) -> None:
+    """`merchant key` makes keys of fewer scopes, of an expiry, and of a user, who is found by e-mail."""
+    run(*CREATE)
+    made = run(
+        "merchant", "key", "--slug", "acme", "--scopes", "read,orders:write", "--expires", "2100-01-01T00:00:00Z"
+    )
+    owned = run("merchant", "key", "--slug", "acme", "--user", "A@acme.example")
+
+    assert (made.code, owned.code) == (0, 0)
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute(
+            "SELECT scopes, expires_at, role, created_by FROM access.api_keys LEFT JOIN access.users"
+            " USING (merchant_id, user_id) ORDER BY api_keys.sequence"
+        ).fetchall()
+    assert [(len(scopes), expires_at and expires_at.year, role) for scopes, expires_at, role, _ in rows] == [
+        (1, None, None), (2, 2100, None), (5, None, "owner"),
+    ]  # fmt: skip
+    assert {cause for *_, cause in rows} == {"cli/merchant-create", "cli/merchant-key"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        (("--scopes", "reed"), 2, "--scopes"),
+        (("--expires", "tomorrow"), 2, "--expires"),
+        (("--expires", "2020-01-01T00:00:00Z"), 1, "not_in_the_future"),
+        (("--user", "nobody@acme.example"), 1, "not_found"),
+    ],
+)
+def test_a_key_that_cannot_be_is_refused(run, arguments, code, named) -> None:
+    """Scopes, times and users that do not exist are refused in one line that names them."""
+    run(*CREATE)
+    done = run("merchant", "key", "--slug", "acme", *arguments)
+
+    assert (done.code, done.out) == (code, "")
+    assert named in done.err
+    assert done.err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("option", "value", "named"),
     [

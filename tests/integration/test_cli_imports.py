@@ -190,14 +190,14 @@ PARTNERS = (
 
 
 def test_partners_are_registered_once(run, tmp_path) -> None:
-    """A file of partners registers them; the same file again finds them unchanged; their orders earn."""
+    """A file of partners registers them; the same file again finds them all there; their orders earn."""
     run("merchant", "create", "--slug", "acme", "--name", "Acme", "--currency", "USD", "--email", "a@acme.example")
     file = written(tmp_path / "partners.csv", *PARTNERS)
     first = run("import", "partners", file, "--merchant", "acme", "--json")
     again = run("import", "partners", file, "--merchant", "acme", "--json")
 
-    assert (first.code, first.json["outcomes"]) == (0, {"registered": 2, "unchanged": 0, "refused": 0})
-    assert (again.code, again.json["outcomes"]) == (0, {"registered": 0, "unchanged": 2, "refused": 0})
+    assert (first.code, first.json["outcomes"]) == (0, {"registered": 2, "duplicate": 0, "refused": 0})
+    assert (again.code, again.json["outcomes"]) == (0, {"registered": 0, "duplicate": 2, "refused": 0})
     orders = written(tmp_path / "o.csv", HEADING, f"1,{AT},USD,10.00,jane10,,", f"2,{AT},USD,10.00,OMAR5,,")
     outcomes = run("import", "orders", orders, "--merchant", "acme", "--json").json["outcomes"]
     assert (outcomes["earned"], outcomes["skipped"]) == (1, 1)
@@ -214,7 +214,7 @@ def test_partners_are_registered_once(run, tmp_path) -> None:
         ("Eve,eve@example.com,EVE,percentage,101,", "out_of_range", "$.rate_value"),
         ("Eve,eve@example.com,EVE,share,10,", "not_one_of", "$.rate_type"),
         ("Eve,eve@example.com,EVE,fixed,5.001,", "too_many_decimals", "$.rate_value"),
-        ("Eve,eve@example.com,EVE,percentage,10,banned", "not_one_of", "$.status"),
+        ("Eve,eve@example.com,EVE,percentage,10,sleeping", "not_one_of", "$.status"),
         (",eve@example.com,EVE,percentage,10,", "missing", "$.name"),
         ("Eve,eve@example.com,EVE,percentage,10,,more", "not_an_object", "$"),
     ],
@@ -227,7 +227,7 @@ def test_a_partner_row_at_fault_is_named(run, tmp_path, row, code, path) -> None
         "import", "partners", written(tmp_path / "p.csv", PARTNERS[0], row, PARTNERS[2]), "--merchant", "acme", "--json"
     )
 
-    assert (done.code, done.json["outcomes"]) == (1, {"registered": 1, "unchanged": 0, "refused": 1})
+    assert (done.code, done.json["outcomes"]) == (1, {"registered": 1, "duplicate": 0, "refused": 1})
     assert faults(done) == [(2, code, path)]
 
 

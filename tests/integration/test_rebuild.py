@@ -67,7 +67,7 @@ def test_all_read_models_are_rebuilt_from_nothing(books):
 
 def test_an_unknown_read_model_is_refused(books):
     """The error names the one that is none, and those that there are."""
-    with pytest.raises(ValueError, match=r"no read model saldo; there are: balances, commissions"):
+    with pytest.raises(ValueError, match=r"no read model saldo; there are: assignments, balances, commissions"):
         rebuild(books, ["saldo"])
 
 

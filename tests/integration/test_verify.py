@@ -1,6 +1,7 @@
 """Verify: an independent fold of the log finds every figure that is not what the log says, and names it."""
 
 import json
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from ledger.events import CommissionApproved, CommissionEarned, CommissionPaid, decode, encode
 from ledger.intake import Intake, Message, Source
 from projections import verify as verifying
+from projections.rows import Commission
 from projections.runner import Projector
 from projections.verify import verify
 from tests.support import random_log
@@ -23,7 +25,13 @@ P1_JPY = "merchant_id = 'shop' AND partner_id = 'p1' AND currency = 'JPY'"
 
 def invent(table: str, changes: str) -> str:
     """Return the beginning of a statement that adds a row like another, but for these columns."""
-    return f"INSERT INTO read.{table} SELECT (jsonb_populate_record(t, '{{{changes}}}')).* FROM read.{table} AS t "  # noqa: S608
+    another = f"(jsonb_populate_record(t, '{{{changes}}}'))"
+    if table != "commissions":
+        return f"INSERT INTO read.{table} SELECT {another}.* FROM read.{table} AS t "  # noqa: S608
+    # Its other columns are computed.
+    told = [field.name for field in fields(Commission)]
+    values = ", ".join(f"{another}.{name}" for name in told)
+    return f"INSERT INTO read.{table} ({', '.join(told)}) SELECT {values} FROM read.{table} AS t "  # noqa: S608
 
 
 # What is damaged, and the beginning of what must be said. ORDER stands for an order's id.
@@ -90,6 +98,15 @@ DAMAGES = {
     "rate": ("UPDATE read.partner_rates SET bps = bps + 1 WHERE partner_id = 'p3'", "partners shop"),
     "coupon": ("DELETE FROM read.coupons WHERE partner_id = 'p3'", "partners shop"),
     "program": ("UPDATE read.programs SET terms = '{}'", "programs shop"),
+    "program version": (
+        "UPDATE read.program_versions SET cause = 'nobody' WHERE version = 4 AND merchant_id = 'shop'",
+        "programs shop/4: cause should be",
+    ),
+    "coupon rate": ("DELETE FROM read.coupon_rates WHERE code = 'CODE-P3'", "partners shop"),
+    "assignment": (
+        "UPDATE read.assignments SET partner_id = 'p9' WHERE customer_id = 'anna' AND merchant_id = 'shop'",
+        "assignments shop/anna: partner_id should be",
+    ),
 }  # fmt: skip
 
 

@@ -35,15 +35,16 @@ class Memory:
     """The books in memory: batches in, streams and counts out, as intake and PostgreSQL would keep them."""
 
     def __init__(self, directory):
-        self.directory, self.streams, self.letters = directory, defaultdict(list), set()
+        self.directory, self.streams, self.letters, self.bought = directory, defaultdict(list), set(), {}
         self.counts = defaultdict(lambda: {"position": -1, "consumed": 0, **dict.fromkeys(OUTCOMES, 0)})
 
     def take(self, messages):
         """Take one batch: messages of one partition."""
         source = Source(messages[0].source, messages[0].topic, messages[0].partition)
-        batch = Batch(self.directory, source, NOW, HASH_KEY, self.streams)
+        batch = Batch(self.directory, source, NOW, HASH_KEY, self.streams, self.bought)
         for message in messages:
             batch.take(Message(message.offset, message.value), read(message.value))
+        self.bought = {**self.bought, **batch.counted}
         for recorded in batch.events:
             assert recorded.originator_version == len(self.streams[recorded.originator_id]) + 1
             self.streams[recorded.originator_id].append(recorded)

@@ -7,17 +7,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import psycopg
 from aiohttp.test_utils import TestClient, TestServer
 from psycopg_pool import AsyncConnectionPool
 
 from ledger import merchants
 from ledger.application import Ledger
 from ledger.events import Terms
+from projections import wall
 from projections.read import Reads
 from projections.runner import Projector
+from tests.support.keys import key_of
 from web.application import create_app
-from web.keys import create_key
+from web.connections import Runner
 from web.services import Services, WebOptions
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -27,6 +28,9 @@ JANE = {
     "rate": {"type": "percentage", "value": "10"},
     "coupon_code": "JANE10",
 }
+
+# Tests ask faster than callers may.
+_UNLIMITED: dict[str, Any] = {"rate_burst": 10**9, "failures_burst": 10**9}
 
 
 @dataclass
@@ -65,7 +69,7 @@ class Api:
         address = path[1:] if path.startswith("//") else f"/api/v1{path}"
         async with self.client.request(method, address, headers=headers, **options) as response:
             text = await response.text()
-            is_json = "json" in response.content_type
+            is_json = response.content_type.endswith("json")
             return Answer(response.status, response.headers, text, await response.json() if is_json and text else None)
 
     async def project(self) -> int:
@@ -113,31 +117,41 @@ class Api:
         } | change
 
 
+class _Server(TestServer):
+    """Runs the application behind the connections that it has in earnest."""
+
+    async def _make_runner(self, **options: Any) -> Runner:
+        return Runner(self.app, **options)
+
+
 @asynccontextmanager
 async def running(database_url: str, **options: Any) -> AsyncIterator[Api]:
     """Yield the application of two merchants: acme and zenith (both USD, manual approval)."""
     async with AsyncExitStack() as stack:
         ledger = Ledger(database_url, hash_key=b"hash key of the tests", pool_size=6)
         stack.callback(ledger.close)
-        keys = await asyncio.to_thread(_open_programs, ledger, database_url)
-        pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
-            database_url, open=False, min_size=1, max_size=4, timeout=2, kwargs={"autocommit": True}
-        )
-        await stack.enter_async_context(pool)
-        choices = WebOptions(public_url="https://ledger.example", secret=b"secret of the tests", **options)
-        services = Services(ledger=ledger, reads=Reads(pool), pool=pool, now=lambda: api.now, options=choices)
-        client = await stack.enter_async_context(TestClient(TestServer(create_app(services))))
+        keys = await asyncio.to_thread(_open_programs, ledger)
+        pool = await stack.enter_async_context(_pool(database_url))
+        readers = await stack.enter_async_context(_pool(database_url, configure=wall.stand_behind))
+        choices = WebOptions(public_url="https://ledger.example", secret=b"secret of the tests", **_UNLIMITED | options)
+        services = Services(ledger=ledger, reads=Reads(readers), pool=pool, now=lambda: api.now, options=choices)
+        client = await stack.enter_async_context(TestClient(_Server(create_app(services))))
         api = Api(client, ledger, database_url, keys)
         await api.project()
         yield api
 
 
-def _open_programs(ledger: Ledger, database_url: str) -> dict[str, str]:
+def _pool(database_url: str, **options: Any) -> AsyncConnectionPool[Any]:
+    return AsyncConnectionPool(
+        database_url, open=False, min_size=1, max_size=4, timeout=2, kwargs={"autocommit": True}, **options
+    )
+
+
+def _open_programs(ledger: Ledger) -> dict[str, str]:
     """Register the merchants and return a key of each."""
-    with psycopg.connect(database_url, autocommit=True) as conn:
-        for merchant_id in ("acme", "zenith"):
-            merchants.register(
-                ledger, merchant_id=merchant_id, name=merchant_id.title(), currency="USD", email="owner@example.com",
-                terms=Terms(approval="manual"), now=NOW, cause="test",
-            )  # fmt: skip
-        return {merchant_id: create_key(conn, merchant_id, "test", NOW) for merchant_id in ("acme", "zenith")}
+    for merchant_id in ("acme", "zenith"):
+        merchants.register(
+            ledger, merchant_id=merchant_id, name=merchant_id.title(), currency="USD", email="owner@example.com",
+            terms=Terms(approval="manual"), now=NOW, cause="test",
+        )  # fmt: skip
+    return {merchant_id: key_of(ledger, merchant_id, now=NOW) for merchant_id in ("acme", "zenith")}

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from ledger.commissions import fold, remaining_minor
-from ledger.events import CommissionCorrected, CommissionEarned, Event, OrderTaken
+from ledger.events import CommissionCorrected, CommissionEarned, CommissionRejected, Event, OrderTaken
 from ledger.postings import PARTNER_ACCOUNTS, postings
 
 BALANCES = ("pending", "approved", "held", "in_payout", "paid", "clawed_back")
@@ -19,7 +19,7 @@ def tables(streams: Iterable[list[Event]]) -> dict[str, dict]:
         order = fold(events)
         if order.taken is None:
             continue
-        commissions[order.taken.merchant_id, order.taken.order_id] = _commission(order)
+        commissions[order.taken.merchant_id, order.taken.order_id] = _commission(order, events)
         for event in events:
             _balance(balances, event)
             _revenue(revenue, customers, order.taken, event)
@@ -30,11 +30,12 @@ def tables(streams: Iterable[list[Event]]) -> dict[str, dict]:
     }  # fmt: skip
 
 
-def _commission(order) -> dict:
+def _commission(order, events: list[Event]) -> dict:
     taken = order.taken
+    rejections = [event.reason for event in events if isinstance(event, CommissionRejected)]
     return {
         "state": order.state,
-        "reason": getattr(taken, "reason", None),
+        "reason": rejections[-1] if order.state == "rejected" else getattr(taken, "reason", None),
         "partner_id": taken.partner_id,
         "currency": taken.currency,
         "total_minor": taken.total_minor,

@@ -19,7 +19,7 @@ from fractions import Fraction
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from tests.support.oracle_program import BEGINNING, Merchant, Partner, Rate, in_force
+from tests.support.oracle_program import BEGINNING, Merchant, Partner, Rate, in_force, spent, whose
 from tests.support.oracle_reading import EXPONENTS, Fact, Placed, Refusal, UntaughtError, read
 
 OUTCOMES = ("earned", "adjusted", "skipped", "ignored", "duplicate", "dead_lettered")
@@ -150,6 +150,7 @@ class Order:
     clawed_back: int = 0
     remaining: int = 0
     refunded_on: Counter[str] = field(default_factory=Counter)
+    banned: bool = False  # the partner is, now: what is open does not stay so
 
     @property
     def state(self) -> str:
@@ -164,7 +165,15 @@ class Order:
             if self.facts.refunded() + fact.amount > self.placed.total:
                 raise Refusal("refund_exceeds_total")
         self.facts.add(fact)
-        return self.settle(day(self.merchant, fact.occurred_at))
+        change = self.settle(day(self.merchant, fact.occurred_at))
+        self.shut_out()
+        return change
+
+    def shut_out(self) -> None:
+        """Let the partner's ban take the commission, where it is open."""
+        if self.banned and self.state in OPEN_STATES:
+            self.states.append("rejected")
+            self.reason = "partner_banned"
 
     def settle(self, on: str) -> int:
         """Bring the commission to what the facts say; return the change in minor units."""
@@ -254,6 +263,8 @@ class Oracle:
         self.intake: dict[tuple[str, str, int], dict[str, int]] = {}
         self.ignored: defaultdict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
         self.dead_letters: set[tuple[str, str, int, int, str]] = set()
+        # When each customer placed the orders that earned, in order of arrival.
+        self.bought: defaultdict[tuple[str, str], list[datetime]] = defaultdict(list)
 
     def take(self, message: Message) -> Taken:
         """Book one message and return what became of it. Raises UntaughtError on anything it was not taught."""
@@ -345,17 +356,20 @@ class Oracle:
             if known.order.placed.content() != placed.content():
                 raise Refusal("conflicting_duplicate")
             return Taken("duplicate")
-        history = merchant.codes.get(placed.coupon_code or "")
-        holder = in_force(history, placed.occurred_at)[1] if history else None
-        if holder is None:
+        found = whose(merchant, placed.coupon_code, placed.customer_id, placed.occurred_at)
+        if found is None:
             ignored = self.ignored[merchant.merchant_id, day(merchant, placed.occurred_at), placed.currency]
             ignored.update(orders=1, total_minor=placed.total)
             return Taken("ignored")
-        order = _open(merchant, placed, holder)
+        bought = self.bought[placed.merchant_id, placed.customer_id] if placed.customer_id else []
+        order = _open(merchant, placed, *found, bought)
+        outcome = "skipped" if order.reason else "earned"
         dossier = self.dossiers[placed.merchant_id, placed.order_id]
         dossier.order = order
         self._apply_waiting(dossier, order)
-        return Taken("skipped" if order.reason else "earned", order.commission)
+        order.banned = found[0].banned
+        order.shut_out()
+        return Taken(outcome, order.commission)
 
     def _apply_waiting(self, dossier: Dossier, order: Order) -> None:
         waiting, dossier.waiting = dossier.waiting, []
@@ -369,14 +383,14 @@ class Oracle:
                 counts["dead_lettered"] += 1
 
 
-def _open(merchant: Merchant, placed: Placed, holder: str) -> Order:
-    partner = next(partner for partner in merchant.partners if partner.partner_id == holder)
-    rate = in_force(partner.rates, placed.occurred_at)
-    order = Order(merchant, placed, holder, rate, _reason_to_skip(merchant, partner, rate, placed))
+def _open(merchant: Merchant, placed: Placed, partner: Partner, rate: Rate, bought: list[datetime]) -> Order:
+    reason = _reason_to_skip(merchant, partner, rate, placed) or spent(merchant, bought, placed.occurred_at)
+    order = Order(merchant, placed, partner.partner_id, rate, reason)
     order.remaining = placed.total
     if order.reason:
         order.states = ["skipped"]
         return order
+    bought.append(placed.occurred_at)
     if merchant.approval not in {"manual", "immediate", "after_days"}:
         raise UntaughtError(f"the approval mode {merchant.approval!r}")
     order.states = ["approved" if merchant.approval == "immediate" else "pending"]
@@ -439,7 +453,7 @@ def _balances(earned: Iterable[Order]) -> dict[tuple[str, str, str], dict[str, i
         row = rows.setdefault(key, dict.fromkeys((*BALANCES, "clawed_back", "payable"), 0))
         if order.state in BALANCES:
             row[order.state] += order.commission
-        elif order.commission:
+        elif order.commission and order.state != "rejected":
             raise UntaughtError(f"{order.commission} minor units in the state {order.state!r}")
         row["clawed_back"] += order.clawed_back
         row["payable"] = row["approved"] + row["clawed_back"]

@@ -5,13 +5,17 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from ledger import bans
 from ledger.application import Ledger, following
 from ledger.commissions import DUPLICATE, LEGAL_MOVES, Act, Order, evolve, fold, move, take_fact, take_parked
 from ledger.events import (
     CommissionEarned,
+    CommissionEntered,
     CommissionSkipped,
     CouponAssigned,
+    CouponRateChanged,
     CouponRevoked,
+    CustomerReassigned,
     Event,
     MerchantRegistered,
     PartnerBanned,
@@ -47,10 +51,14 @@ _DETAILS: dict[str, dict[str, str]] = {
 def log(seed: int, orders: int, partners: int = 5) -> list[Recorded]:
     """Return the events of two programs with so many orders in all, in the order in which they are recorded.
 
-    The events of one order are in order; those of different orders are mixed, and so are the times that they tell.
+    Beside every tenth order somebody enters a commission by hand. The events of one order are in order; those of
+    different orders are mixed, and so are the times that they tell.
     """
     rng = random.Random(seed)
     streams = [list(_order(rng, MERCHANTS[n % 2], f"order-{n:05d}", partners)) for n in range(orders)]
+    # Of a chance of their own, so that a seed makes the same orders with them and without.
+    by_hand = random.Random(f"{seed} by hand")
+    streams += [list(_entry(by_hand, MERCHANTS[n % 2], f"manual-{n:016x}", partners)) for n in range(orders // 10)]
     recorded = [event for merchant_id in MERCHANTS for event in _program(rng, merchant_id, partners)]
     while streams:
         number = rng.randrange(len(streams))
@@ -89,6 +97,18 @@ def _program(rng: random.Random, merchant_id: str, partners: int) -> Iterator[Re
     )
     for number in range(partners):
         yield from _partner(rng, merchant_id, f"p{number}")
+    limits = Terms(version=4, minimum_payout_minor={"USD": 5_000, "JPY": 1}, max_months_per_customer=12)
+    limited = TermsChanged(**_common(merchant_id, START + timedelta(days=2)), terms=limits)
+    yield from following(Stream.merchant(merchant_id), 3, [limited])
+    for customer_id, days in (("anna", (5, 9)), ("bob/1", (7,))):
+        given = [
+            CustomerReassigned(
+                **_common(merchant_id, START + timedelta(days=day)), customer_id=customer_id,
+                partner_id=f"p{day % partners}", reason="moved",
+            )
+            for day in days
+        ]  # fmt: skip
+        yield from following(Stream.customer(merchant_id, customer_id), 0, given)
 
 
 def _partner(rng: random.Random, merchant_id: str, partner_id: str) -> Iterator[Recorded]:
@@ -110,6 +130,8 @@ def _partner(rng: random.Random, merchant_id: str, partner_id: str) -> Iterator[
     common = _common(merchant_id, START) | {"partner_id": partner_id, "code": f"CODE-{partner_id.upper()}"}
     revoked = [CouponRevoked(**common), CouponAssigned(**common)]
     codes = [CouponAssigned(**common), *revoked[: rng.randrange(3)]]
+    if isinstance(codes[-1], CouponAssigned):
+        codes += [CouponRateChanged(**common, rate=Rate(type="fixed", amount_minor=7)), CouponRateChanged(**common)]
     yield from following(Stream.coupon(merchant_id, f"CODE-{partner_id.upper()}"), 0, codes)
 
 
@@ -133,18 +155,50 @@ def _order(rng: random.Random, merchant_id: str, order_id: str, partners: int) -
         for _ in range(rng.choice((0, 0, 1, 2, 3, 6))):
             if facts and rng.random() < 0.4:
                 _take(order, facts.pop(), add)
-            elif LEGAL_MOVES[order.state]:
-                name = rng.choice(LEGAL_MOVES[order.state])
-                at = START + timedelta(days=rng.randrange(60), seconds=rng.randrange(9))
-                add(
-                    move(
-                        order,
-                        name,
-                        Act(occurred_at=at, recorded_at=at, occurred_on=at.date(), cause="test"),
-                        **_DETAILS.get(name, {}),
-                    )
-                )
+            else:
+                add(_move(rng, order))
+        # Of its own, so that all else is as it was before bans did anything to commissions.
+        add(_banned(random.Random(order_id), events))
     yield from following(Stream.order(merchant_id, order_id), 0, events)
+
+
+def _banned(rng: random.Random, events: Sequence[Event]) -> Sequence[Event]:
+    """Return what a ban takes, and perhaps what its end gives back; nothing for most orders."""
+    at = START + timedelta(days=70)
+    act = Act(occurred_at=at, recorded_at=at, occurred_on=at.date(), cause="test")
+    order = fold(events)
+    taken = bans.take(order, events, "partner/shop/p1@9", act) if rng.random() < 0.2 else []
+    after = [*events, *taken]
+    back = bans.give_back(fold(after), after, act) if taken and rng.random() < 0.5 else []
+    return [*taken, *back]
+
+
+def _move(rng: random.Random, order: Order) -> Sequence[Event]:
+    """Return a move that is legal now, nothing where none is."""
+    if not LEGAL_MOVES[order.state]:
+        return []
+    name = rng.choice(LEGAL_MOVES[order.state])
+    at = START + timedelta(days=rng.randrange(60), seconds=rng.randrange(9))
+    act = Act(occurred_at=at, recorded_at=at, occurred_on=at.date(), cause="test")
+    return move(order, name, act, **_DETAILS.get(name, {}))
+
+
+def _entry(rng: random.Random, merchant_id: str, entry_id: str, partners: int) -> Iterator[Recorded]:
+    """Yield one commission that was entered by hand, and moves; one currency is of entries only."""
+    at = START + timedelta(days=rng.randrange(40), hours=rng.randrange(24))
+    events: list[Event] = [
+        CommissionEntered(
+            **_common(merchant_id, at), order_id=entry_id, occurred_on=at.date(),
+            partner_id=f"p{rng.randrange(partners)}", currency=rng.choice((*CURRENCIES, "CHF")),
+            amount_minor=rng.choice((-(10**6), -1, 1, 999)), to_state="approved", reason="a bonus",
+        )
+    ]  # fmt: skip
+    order = fold(events)
+    for _ in range(rng.choice((0, 1, 2, 6))):
+        for event in _move(rng, order):
+            evolve(order, event)
+            events.append(event)
+    yield from following(Stream.order(merchant_id, entry_id), 0, events)
 
 
 def _take(order: Order, fact: RefundParked, add: Any) -> None:

@@ -4,11 +4,15 @@ from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 
+import msgspec
+
 from ledger.application import Ledger, following
 from ledger.directory import Directory
 from ledger.events import (
     CouponAssigned,
+    CouponRateChanged,
     CouponRevoked,
+    CustomerReassigned,
     Event,
     MerchantRegistered,
     PartnerApproved,
@@ -60,6 +64,12 @@ def program_events(merchant: told.Merchant, hash_key: bytes = HASH_KEY) -> list[
         events += following(stream, 0, _partner(merchant, partner, hash_key))
     for code, history in merchant.codes.items():
         events += following(Stream.coupon(merchant.merchant_id, code), 0, _code(merchant, code, history))
+    for customer_id, given in merchant.customers.items():
+        reassigned = [
+            CustomerReassigned(**_common(merchant, at, partner_id=to), customer_id=customer_id, reason="test")
+            for at, to in given
+        ]
+        events += following(Stream.customer(merchant.merchant_id, customer_id), 0, reassigned)
     return events
 
 
@@ -80,6 +90,8 @@ def _opened(merchant: told.Merchant) -> Event:
         hold_days=merchant.approve_after_days,
         base=merchant.base,
         fixed_on_partial_refund=merchant.fixed_on_partial_refund,
+        max_orders_per_customer=merchant.max_orders_per_customer or msgspec.UNSET,
+        max_months_per_customer=merchant.max_months_per_customer or msgspec.UNSET,
     )
     return MerchantRegistered(
         **_common(merchant, told.BEGINNING),
@@ -113,10 +125,19 @@ def _partner(merchant: told.Merchant, partner: told.Partner, hash_key: bytes) ->
 
 
 def _code(merchant: told.Merchant, code: str, history: Iterable[tuple[datetime, str | None]]) -> list[Event]:
+    first, *rates = merchant.code_rates.get(code, (None,))
     events: list[Event] = []
     holder = ""
     for at, partner_id in history:
-        kind = CouponRevoked if partner_id is None else CouponAssigned
-        events.append(kind(**_common(merchant, at, partner_id=partner_id or holder), code=code))
+        common = _common(merchant, at, partner_id=partner_id or holder) | {"code": code}
+        rate = None if first is None else _code_rate(merchant, first)
+        events.append(CouponRevoked(**common) if partner_id is None else CouponAssigned(**common, rate=rate))
         holder = partner_id or holder
+    for told_rate in rates:
+        common = _common(merchant, told_rate.effective_at, partner_id=holder)
+        events.append(CouponRateChanged(**common, code=code, rate=_code_rate(merchant, told_rate)))
     return events
+
+
+def _code_rate(merchant: told.Merchant, rate: told.Rate) -> Rate | None:
+    return None if rate.kind == "own" else rate_of(merchant, rate)

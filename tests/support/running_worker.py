@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+from consumers.bans import Swept
 from consumers.health import Health
 from consumers.settings import WorkerSettings
 from consumers.worker import CONDITIONS, run_worker
@@ -38,13 +39,23 @@ async def nothing_due(now: datetime, limit: int) -> Sequence[tuple[str, str]]:
     return []
 
 
+async def nothing_read(
+    merchant_id: str, partner_id: str, states: Sequence[str], before: int | None, limit: int
+) -> tuple[int, list[tuple[str, int]]]:
+    """Return that the read models have not begun, so that no ban is carried out."""
+    del merchant_id, partner_id, states, before, limit
+    return 0, []
+
+
 @asynccontextmanager
-async def running(database_url: str, settings: WorkerSettings, *, due: Due = nothing_due) -> AsyncIterator[Health]:
+async def running(
+    database_url: str, settings: WorkerSettings, *, due: Due = nothing_due, swept: Swept = nothing_read
+) -> AsyncIterator[Health]:
     """Run a worker while inside; yields its health at once. Raises what the worker raised, if it did."""
     ledger = Ledger(database_url, hash_key=HASH_KEY)
     stop, health = asyncio.Event(), Health(*CONDITIONS)
     worker = asyncio.create_task(
-        run_worker(settings, ledger, due, lambda: datetime.now(UTC), stop=stop, health=health), name="worker"
+        run_worker(settings, ledger, due, swept, lambda: datetime.now(UTC), stop=stop, health=health), name="worker"
     )
     try:
         yield health

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli import order_rows, tables
+from cli import tables
 from cli.failures import CannotError, UsageError
-from cli.tables import Fault, Row
+from cli.tables import Fault
+from ledger import order_rows
 from schemas.errors import RejectedError
 from schemas.order_events import parse
+from schemas.rows import Row, encode
 
 PLACED = {"occurred_at": "2026-11-22T10:00:00Z", "currency": "USD", "total": "10.00"}
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
@@ -120,7 +122,7 @@ def test_flat_columns_become_the_object_that_they_stand_for() -> None:
         "order_id": "1", **PLACED, "coupon_code": " jane10 ", "customer_id": "c1", "customer_email": "kim@example.com",
         "items": '[{"sku": "mug", "quantity": 2}]', "metadata.channel": "web", "unknown": "x",
     }  # fmt: skip
-    (message,) = order_rows.messages([Row(2, cells, tables.encode(list(cells.values())))], "csv", "acme")
+    (message,) = order_rows.messages([Row(2, cells, encode(list(cells.values())))], "csv", "acme")
     order = parse(message.raw)
 
     assert (order.merchant_id, order.coupon_code, order.customer_id) == ("acme", "JANE10", "c1")

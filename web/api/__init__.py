@@ -1,13 +1,44 @@
 """The API under `/api/v1`: one file a resource, and the layer that makes calls and OpenAPI out of typed functions."""
 
+from web.api.access_log import access_log
 from web.api.balances import balances
 from web.api.commissions import commissions
+from web.api.coupons import coupons
 from web.api.customers import customers
 from web.api.dead_letters import dead_letter_calls
+from web.api.events import feed_calls
+from web.api.exports import files_of
+from web.api.imports import import_calls
 from web.api.intake import intake
+from web.api.journal import journal_calls
+from web.api.keys import keys
 from web.api.metrics import metrics
+from web.api.notes import notes
 from web.api.orders import orders
 from web.api.partners import partner_calls
 from web.api.program import program
+from web.api.routes import RouteTable
+from web.api.users import users
+from web.api.webhooks import webhook_calls
 
-RESOURCES = (partner_calls, orders, commissions, balances, customers, metrics, program, dead_letter_calls, intake)
+RESOURCES: tuple[RouteTable, ...] = (
+    partner_calls,
+    coupons,
+    notes,
+    orders,
+    commissions,
+    balances,
+    customers,
+    metrics,
+    program,
+    dead_letter_calls,
+    intake,
+    import_calls,
+    journal_calls,
+    users,
+    keys,
+    access_log,
+    feed_calls,
+    webhook_calls,
+)
+RESOURCES = (*RESOURCES, files_of(RESOURCES))

@@ -25,17 +25,15 @@ async def list_balances(call: Call[None, BalancesQuery]) -> Reply:
 
 
 def _shown(row: rows.Balance) -> Balance:
-    def money(minor: int) -> Money:
-        return Money.of(minor, row.currency)
-
-    return Balance(
+    money, currency = Money.of, row.currency
+    return Balance.trusted(
         partner_id=row.partner_id,
-        currency=row.currency,
-        pending=money(row.pending_minor),
-        approved=money(row.approved_minor),
-        held=money(row.held_minor),
-        in_payout=money(row.in_payout_minor),
-        paid=money(row.paid_minor),
-        clawed_back=money(row.clawed_back_minor),
-        payable=money(row.payable_minor),
+        currency=currency,
+        pending=money(row.pending_minor, currency),
+        approved=money(row.approved_minor, currency),
+        held=money(row.held_minor, currency),
+        in_payout=money(row.in_payout_minor, currency),
+        paid=money(row.paid_minor, currency),
+        clawed_back=money(row.clawed_back_minor, currency),
+        payable=money(row.payable_minor, currency),
     )

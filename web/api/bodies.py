@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from schemas.errors import Fault, RejectedError
-from schemas.json_text import decode, step
+from schemas.json_text import FAULTS_MAX, decode, step
 from web.problems import MalformedError, MediaTypeError, TooLargeError, TooSlowError
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -20,7 +20,8 @@ _Model = TypeVar("_Model", bound=BaseModel)
 # From this size on parsing takes long enough to be felt by the neighbours on the event loop.
 _THREAD_BYTES = 256 * 1024
 
-_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+# Kept for ever, so an API key in the wrong header is refused.
+_IDEMPOTENCY_KEY = re.compile(r"(?!.*cl_[0-9a-f]{16}_)[\x21-\x7e]{1,255}", re.ASCII)
 
 # pydantic's names for what is wrong, in our words; what is not here keeps pydantic's name.
 _CODES = {
@@ -106,7 +107,8 @@ def validated(model: type[_Model], value: Any, *, root: str) -> _Model:
     try:
         return model.model_validate(value, by_alias=True, by_name=False)
     except ValidationError as error:
-        faults = [_fault(detail, root) for detail in error.errors(include_url=False, include_context=False)]
+        details = error.errors(include_url=False, include_context=False, include_input=False)[:FAULTS_MAX]
+        faults = [_fault(detail, root) for detail in details]
         fields = ", ".join(dict.fromkeys(fault.path for fault in faults))
         code = "invalid_query" if root == "query" else "invalid_body"
         raise RejectedError(code, f"cannot be accepted because of {fields}", faults) from None

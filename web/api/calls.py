@@ -5,18 +5,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from http import HTTPStatus
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from aiohttp import web
 from pydantic import BaseModel
 
+from ledger.access import Actor
 from ledger.intake import Intake, Taken
 from ledger.requests import Request, StoredAnswer
 from ledger.store import RequestRepeatedError
 from schemas.errors import ConflictError, LedgerError, NotFoundError, RetryableError
 from web.api.bodies import idempotency_key, parse_body, parse_query, read_body
-from web.api.routes import Route
-from web.keys import ApiKey, find_key
+from web.api.routes import FileHandler, Handler, Route
+from web.arrivals import Arrivals
+from web.keys import ApiKey, KnownKeys, find_key
+from web.limits import LIMITS
 from web.positions import Positions
 from web.request_ids import request_id_of
 from web.services import SERVICES, Services
@@ -25,6 +28,8 @@ from web.threads import Threads
 THREADS = web.AppKey("threads", Threads)
 POSITIONS = web.AppKey("positions", Positions)
 INTAKE = web.AppKey("intake", Intake)
+ARRIVALS = web.AppKey("arrivals", Arrivals)
+KNOWN_KEYS = web.AppKey("known_keys", KnownKeys)
 POSITION_HEADER = "X-Ledger-Position"
 
 _PATH_LENGTH_MAX = 128
@@ -49,6 +54,7 @@ class Call(Generic[_Body, _Query]):
     services: Services
     intake: Intake
     threads: Threads
+    arrivals: Arrivals
     key: ApiKey
     now: datetime
     request_id: str
@@ -69,35 +75,45 @@ class Call(Generic[_Body, _Query]):
         """What is written into events: the request, and the key that made it."""
         return f"api/{self.key.key_id}@{self.request_id}"
 
+    @property
+    def actor(self) -> Actor:
+        """Who acts, for what is recorded outside of the log."""
+        return Actor(self.cause, self.key.scopes, self.key.key_id, self.key.user_id)
+
     async def run(self, work: Callable[[], _Result]) -> _Result:
         """Return what the write side's synchronous `work` returns, computed off the event loop."""
         return await self.threads.run(work)
 
     async def write(
-        self, command: Callable[[Request | None], _Result], answer: Callable[[_Result], BaseModel]
+        self,
+        command: Callable[[Request | None], _Result],
+        answer: Callable[[_Result], BaseModel],
+        *,
+        kept: Callable[[_Result], BaseModel] | None = None,
     ) -> Reply:
         """Run the command once and return its answer, or the answer that its idempotency key was given before.
 
-        `command` gets what the ledger stores with its events; `answer` makes the body of the command's result.
+        `command` gets what the ledger stores with its events; `answer` makes the body of the command's result, `kept`
+        the one that is stored and given again, where that must say less (a secret is shown once and stored nowhere).
         Raises ConflictError `idempotency_key_reused` for the same key with another body, and what the command raises.
         """
         if self.idempotency_key is None:
             return self._reply(await self.run(lambda: command(None)), answer)
-        earlier = await self._answered_before(self.idempotency_key)
+        earlier = await self.answered_before(self.idempotency_key)
         if earlier:
             return earlier
         request = Request(
             merchant_id=self.merchant_id,
             idempotency_key=self.idempotency_key,
             body_sha256=self.fingerprint,
-            answer=lambda result: (self.status, encoded(answer(result))),
+            answer=lambda result: (self.status, encoded((kept or answer)(result))),
         )
         try:
             return self._reply(await self.run(lambda: command(request)), answer)
         except LedgerError as error:
             # The same request may have won while this one was deciding; then its answer is the answer, whatever went
             # wrong here.
-            earlier = await self._answered_before(self.idempotency_key)
+            earlier = await self.answered_before(self.idempotency_key)
             if earlier:
                 return earlier
             if isinstance(error, RequestRepeatedError):
@@ -107,7 +123,11 @@ class Call(Generic[_Body, _Query]):
     def _reply(self, result: Any, answer: Callable[[Any], BaseModel]) -> Reply:
         return Reply(answer(result), position_of(result))
 
-    async def _answered_before(self, key: str) -> Reply | None:
+    async def answered_before(self, key: str) -> Reply | None:
+        """Return the answer that the idempotency key was given before, None where it is new.
+
+        Raises ConflictError `idempotency_key_reused` where that was to another request.
+        """
         stored = await self.run(lambda: self.services.ledger.answered_before(self.merchant_id, key))
         if stored is None:
             return None
@@ -128,17 +148,29 @@ class Endpoint:
         min_position = getattr(call.query, "min_position", None)
         if min_position is not None:
             await request.app[POSITIONS].reached(min_position)
-        return self._response(await self.route.handler(call))
+        try:
+            if self.route.is_file:
+                return await cast("FileHandler", self.route.handler)(call, request)
+            return self._response(await cast("Handler", self.route.handler)(call))
+        finally:
+            if not self.route.reads:
+                # Before it is answered: whoever revoked a key must not see it work once more.
+                request.app[KNOWN_KEYS].forget()
 
     async def _call(self, request: web.Request) -> Call[Any, Any]:
         services = request.app[SERVICES]
         now = services.now()
-        key = await find_key(services.pool, request.headers.get("Authorization"), now)
+        authorization = request.headers.get("Authorization")
+        # Whoever changes something is looked up anew each time.
+        find = request.app[KNOWN_KEYS].find if self.route.reads else find_key
+        key = await request.app[LIMITS].admit(request, lambda: find(services.pool, authorization, now))
+        key.check(self.route.scope)
         raw = await self._raw(request, services)
         return Call(
             services=services,
             intake=request.app[INTAKE],
             threads=request.app[THREADS],
+            arrivals=request.app[ARRIVALS],
             key=key,
             now=now,
             request_id=request_id_of(request),
@@ -185,7 +217,7 @@ def path_of(request: web.Request) -> Mapping[str, str]:
 
 def position_of(result: Any) -> int | None:
     """Return the position of the last event that a command wrote, None where it wrote none."""
-    return result.event_position if isinstance(result, Taken) else result.position
+    return result.event_position if isinstance(result, Taken) else getattr(result, "position", None)
 
 
 def encoded(body: BaseModel) -> bytes:

@@ -8,9 +8,6 @@ from web.api.routes import RouteTable
 
 intake = RouteTable("intake")
 
-# Sources whose `topic` is the merchant; a Kafka topic's partitions are everybody's.
-_OWN_SOURCES = frozenset({"api", "import"})
-
 
 @intake.get("/intake", query=Read, answer=Intake)
 async def show_intake(call: Call[None, Read]) -> Reply:
@@ -18,9 +15,8 @@ async def show_intake(call: Call[None, Read]) -> Reply:
 
     A topic's counts are of all merchants who publish to it; those of this API and of imports are the merchant's own.
     """
-    found = await call.services.reads.intake()
-    mine = [row for row in found if row.source not in _OWN_SOURCES or row.topic == call.merchant_id]
-    return Reply(Intake(data=[_shown(row) for row in mine]))
+    found = await call.services.reads.intake(call.merchant_id)
+    return Reply(Intake(data=[_shown(row) for row in found]))
 
 
 def _shown(row: rows.Partition) -> Partition:

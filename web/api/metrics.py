@@ -48,7 +48,7 @@ async def show_metrics(call: Call[None, MetricsQuery]) -> Reply:
         interval=query.interval,
         currency=currency,
         totals=FiguresAnswer(**_figures(found.totals, currency)),
-        series=[Point(from_=row.first_on, to=row.last_on, **_figures(row, currency)) for row in found.series],
+        series=[Point.trusted(from_=row.first_on, to=row.last_on, **_figures(row, currency)) for row in found.series],
     )
     return Reply(answer, found.position)
 
@@ -75,16 +75,17 @@ def _figures(row: rows.Figures, currency: str) -> dict[str, Any]:
         return Money.of(minor, currency)
 
     return {
-        "revenue": Revenue(
+        "revenue": Revenue.trusted(
             gross=money(row.gross_minor),
             refunded=money(row.refunded_minor),
             net=money(row.gross_minor - row.refunded_minor),
         ),
-        "commissions": Commissions(
+        "commissions": Commissions.trusted(
             earned=money(row.earned_minor), paid=money(row.paid_minor), outstanding=money(row.outstanding_minor)
         ),
         "conversions": row.conversions,
         "skipped": row.skipped,
+        "entered": row.entered,
         "reversed": row.reversed,
         "rejected": row.rejected,
     }

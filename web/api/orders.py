@@ -49,7 +49,7 @@ class OrderEvents(RootModel[Annotated[list[Any], PlainValidator(_listed, json_sc
     """One order event or an array of at most 1,000, as on the topic `orders`; `merchant_id` may be left out."""
 
 
-@orders.post("/orders", body=OrderEvents, answer=OrderResults, large=True)
+@orders.post("/orders", body=OrderEvents, answer=OrderResults, large=True, scope="orders:write")
 async def take_orders(call: Call[OrderEvents, Query]) -> Reply:
     """Take order events.
 

@@ -1,4 +1,4 @@
-"""Partners and their coupon codes."""
+"""Partners: who they are, what they earn, and what may become of them."""
 
 from functools import partial
 from http import HTTPStatus
@@ -7,8 +7,9 @@ from typing import Any
 from ledger import merchants, partners
 from ledger.events import Rate
 from ledger.requests import Request
+from ledger.tags import fold_tag
 from projections import rows
-from schemas.api import Because, NewCoupon, NewPartner, Nothing, Page, PartnerChange, PartnersQuery, Query, Read
+from schemas.api import Because, NewPartner, Nothing, Page, PartnerChange, PartnerOffer, PartnersQuery, Query, Read
 from schemas.api_answers import Partner, PartnerState
 from schemas.coupons import canonical_coupon
 from schemas.errors import NotFoundError
@@ -20,17 +21,105 @@ from web.api.routes import RouteTable
 
 partner_calls = RouteTable("partners")
 
+# Two addresses of its kind are not partners.
+_PARTNER = "/partners/{partner_id:(?!(?:apply|invite)$)[^/]+}"
 
-@partner_calls.post("/partners", body=NewPartner, answer=Partner, status=HTTPStatus.CREATED)
+
+@partner_calls.post("/partners", body=NewPartner, answer=Partner, status=HTTPStatus.CREATED, scope="partners")
 async def register_partner(call: Call[NewPartner, Query]) -> Reply:
     """Register a partner, with a coupon code if one is given."""
-    body, currency = call.body, await _currency(call)
+    return await _register(call, call.body.status)
+
+
+@partner_calls.post("/partners/apply", body=PartnerOffer, answer=Partner, status=HTTPStatus.CREATED, scope="partners")
+async def apply_partner(call: Call[PartnerOffer, Query]) -> Reply:
+    """Record an application: the partner earns nothing until it is approved."""
+    return await _register(call, "applied")
+
+
+@partner_calls.post("/partners/invite", body=PartnerOffer, answer=Partner, status=HTTPStatus.CREATED, scope="partners")
+async def invite_partner(call: Call[PartnerOffer, Query]) -> Reply:
+    """Record an invitation: the partner earns nothing until it is approved, which is how it is accepted."""
+    return await _register(call, "invited")
+
+
+@partner_calls.get("/partners", query=PartnersQuery, answer=Page[Partner])
+async def list_partners(call: Call[None, PartnersQuery]) -> Reply:
+    """List partners, in the order in which they registered; narrowed by standing, tag or a piece of text."""
+    query, currency = call.query, await currency_of(call)
+    place = from_cursor(query.cursor, int)
+    page = await call.services.reads.partners(
+        call.merchant_id, now=call.now, standing=query.status, tag=None if query.tag is None else fold_tag(query.tag),
+        search=query.search, after=place[0] if place else None, limit=query.limit,
+    )  # fmt: skip
+    data = [_shown(call, currency, row) for row in page.rows]
+    return Reply(Page[Partner](data=data, next_cursor=cursor_of(page.next)), page.position)
+
+
+@partner_calls.get(_PARTNER, query=Read, answer=Partner)
+async def show_partner(call: Call[None, Read]) -> Reply:
+    """Show a partner."""
+    partner_id, currency = call.path["partner_id"], await currency_of(call)
+    found = await call.services.reads.partner(call.merchant_id, partner_id, now=call.now)
+    if found.row is None:
+        raise NotFoundError("partner", partner_id)
+    return Reply(_shown(call, currency, found.row), found.position)
+
+
+@partner_calls.patch(_PARTNER, body=PartnerChange, answer=PartnerState, scope="partners")
+async def change_partner(call: Call[PartnerChange, Query]) -> Reply:
+    """Change a partner's name, e-mail, tags or rate.
+
+    A new rate is for orders placed from `rate_from` on (left out: from now on). It cannot reach back behind orders that
+    are on the books.
+    """
+    body, currency = call.body, await currency_of(call)
+    rate = rates.to_ledger(body.rate, currency) if body.rate else None
+    return await _command(
+        call, currency, partners.change, name=body.name, email=body.email, rate=rate, rate_from=body.rate_from,
+        tags=body.tags,
+    )  # fmt: skip
+
+
+@partner_calls.post("/partners/{partner_id:[^/]+}/approve", body=Nothing, answer=PartnerState, scope="partners")
+async def approve_partner(call: Call[Nothing, Query]) -> Reply:
+    """Accept an application, or note that an invitation was accepted: the partner earns from now on."""
+    return await _command(call, await currency_of(call), partners.approve)
+
+
+@partner_calls.post("/partners/{partner_id:[^/]+}/reject", body=Because, answer=PartnerState, scope="partners")
+async def reject_partner(call: Call[Because, Query]) -> Reply:
+    """Turn an application down."""
+    return await _command(call, await currency_of(call), partners.reject, reason=call.body.reason)
+
+
+@partner_calls.post("/partners/{partner_id:[^/]+}/pause", body=Because, answer=PartnerState, scope="partners")
+async def pause_partner(call: Call[Because, Query]) -> Reply:
+    """Let new orders not earn until the partner is reinstated."""
+    return await _command(call, await currency_of(call), partners.pause, reason=call.body.reason)
+
+
+@partner_calls.post("/partners/{partner_id:[^/]+}/reinstate", body=Nothing, answer=PartnerState, scope="partners")
+async def reinstate_partner(call: Call[Nothing, Query]) -> Reply:
+    """Let a paused or banned partner earn again."""
+    return await _command(call, await currency_of(call), partners.reinstate)
+
+
+@partner_calls.post("/partners/{partner_id:[^/]+}/ban", body=Because, answer=PartnerState, scope="partners")
+async def ban_partner(call: Call[Because, Query]) -> Reply:
+    """Shut a partner out."""
+    return await _command(call, await currency_of(call), partners.ban, reason=call.body.reason)
+
+
+async def _register(call: Call[Any, Query], standing: str) -> Reply:
+    body, currency = call.body, await currency_of(call)
     rate = rates.to_ledger(body.rate, currency)
 
     def command(request: Request | None) -> partners.Partner:
         return partners.register(
             call.services.ledger, merchant_id=call.merchant_id, name=body.name, email=body.email, rate=rate,
-            coupon_code=body.coupon_code, standing=body.status, now=call.now, cause=call.cause, request=request,
+            coupon_code=body.coupon_code, standing=standing, tags=body.tags, now=call.now, cause=call.cause,
+            request=request,
         )  # fmt: skip
 
     def answer(partner: partners.Partner) -> Partner:
@@ -40,96 +129,11 @@ async def register_partner(call: Call[NewPartner, Query]) -> Reply:
             name=body.name,
             email=body.email,
             coupon_codes=codes,
+            tags=[tag.strip() for tag in body.tags],
             registered_at=call.now,
         )
 
     return await call.write(command, answer)
-
-
-@partner_calls.get("/partners", query=PartnersQuery, answer=Page[Partner])
-async def list_partners(call: Call[None, PartnersQuery]) -> Reply:
-    """List partners, in the order in which they registered."""
-    query, currency = call.query, await _currency(call)
-    place = from_cursor(query.cursor, int)
-    page = await call.services.reads.partners(
-        call.merchant_id, now=call.now, standing=query.status, after=place[0] if place else None, limit=query.limit
-    )
-    data = [_shown(call, currency, row) for row in page.rows]
-    return Reply(Page[Partner](data=data, next_cursor=cursor_of(page.next)), page.position)
-
-
-@partner_calls.get("/partners/{partner_id:[^/]+}", query=Read, answer=Partner)
-async def show_partner(call: Call[None, Read]) -> Reply:
-    """Show a partner."""
-    partner_id, currency = call.path["partner_id"], await _currency(call)
-    found = await call.services.reads.partner(call.merchant_id, partner_id, now=call.now)
-    if found.row is None:
-        raise NotFoundError("partner", partner_id)
-    return Reply(_shown(call, currency, found.row), found.position)
-
-
-@partner_calls.patch("/partners/{partner_id:[^/]+}", body=PartnerChange, answer=PartnerState)
-async def change_partner(call: Call[PartnerChange, Query]) -> Reply:
-    """Change a partner's name, e-mail or rate.
-
-    A new rate is for orders placed from `rate_from` on (left out: from now on). It cannot reach back behind orders that
-    are on the books.
-    """
-    body, currency = call.body, await _currency(call)
-    rate = rates.to_ledger(body.rate, currency) if body.rate else None
-    return await _command(
-        call, currency, partners.change, name=body.name, email=body.email, rate=rate, rate_from=body.rate_from
-    )
-
-
-@partner_calls.post("/partners/{partner_id:[^/]+}/approve", body=Nothing, answer=PartnerState)
-async def approve_partner(call: Call[Nothing, Query]) -> Reply:
-    """Accept an application: the partner earns from now on."""
-    return await _command(call, await _currency(call), partners.approve)
-
-
-@partner_calls.post("/partners/{partner_id:[^/]+}/reject", body=Because, answer=PartnerState)
-async def reject_partner(call: Call[Because, Query]) -> Reply:
-    """Turn an application down."""
-    return await _command(call, await _currency(call), partners.reject, reason=call.body.reason)
-
-
-@partner_calls.post("/partners/{partner_id:[^/]+}/pause", body=Because, answer=PartnerState)
-async def pause_partner(call: Call[Because, Query]) -> Reply:
-    """Let new orders not earn until the partner is reinstated."""
-    return await _command(call, await _currency(call), partners.pause, reason=call.body.reason)
-
-
-@partner_calls.post("/partners/{partner_id:[^/]+}/reinstate", body=Nothing, answer=PartnerState)
-async def reinstate_partner(call: Call[Nothing, Query]) -> Reply:
-    """Let a paused or banned partner earn again."""
-    return await _command(call, await _currency(call), partners.reinstate)
-
-
-@partner_calls.post("/partners/{partner_id:[^/]+}/ban", body=Because, answer=PartnerState)
-async def ban_partner(call: Call[Because, Query]) -> Reply:
-    """Shut a partner out."""
-    return await _command(call, await _currency(call), partners.ban, reason=call.body.reason)
-
-
-@partner_calls.post(
-    "/partners/{partner_id:[^/]+}/coupons", body=NewCoupon, answer=PartnerState, status=HTTPStatus.CREATED
-)
-async def assign_coupon(call: Call[NewCoupon, Query]) -> Reply:
-    """Give a partner one more coupon code; codes are unique without case."""
-    return await _command(call, await _currency(call), partners.assign_coupon, code=call.body.code)
-
-
-@partner_calls.delete("/partners/{partner_id:[^/]+}/coupons/{code:[^/]+}")
-async def revoke_coupon(call: Call[None, Query]) -> Reply:
-    """Take a coupon code from a partner; orders that came with it before stay the partner's."""
-    partner = await call.run(
-        lambda: partners.revoke_coupon(
-            call.services.ledger, merchant_id=call.merchant_id, partner_id=call.path["partner_id"],
-            code=call.path["code"], now=call.now, cause=call.cause,
-        )
-    )  # fmt: skip
-    return Reply(None, partner.position)
 
 
 async def _command(call: Call[Any, Any], currency: str, command: Any, **details: Any) -> Reply:
@@ -153,6 +157,7 @@ def _shown(call: Call[Any, Any], currency: str, row: rows.Partner) -> Partner:
         name=row.name,
         email=row.email,
         coupon_codes=row.coupon_codes,
+        tags=row.tags,
         registered_at=row.registered_at,
     )
 
@@ -166,7 +171,7 @@ def _state(call: Call[Any, Any], currency: str, partner: partners.Partner) -> di
     }
 
 
-async def _currency(call: Call[Any, Any]) -> str:
+async def currency_of(call: Call[Any, Any]) -> str:
     """Return the program's currency, in which fixed rates are."""
     merchant = await call.run(lambda: merchants.find(call.services.ledger, call.merchant_id))
     return merchant.currency

@@ -1,14 +1,19 @@
 """The merchant's program and its terms."""
 
+from typing import Any
+
 import msgspec
 
 from ledger import merchants
 from ledger.events import Terms
 from ledger.merchants import Merchant
 from schemas import api_answers
-from schemas.api import ProgramChange, Query, Read
-from schemas.api_answers import Program
+from schemas.api import Listing, Page, ProgramChange, Query, Read
+from schemas.api_answers import Program, ProgramVersion
+from schemas.errors import RejectedError
+from schemas.money import to_decimal_string, to_minor
 from web.api.calls import Call, Reply
+from web.api.cursors import cursor_of, from_cursor
 from web.api.routes import RouteTable
 from web.problems import NotYetError
 
@@ -28,13 +33,27 @@ async def show_program(call: Call[None, Read]) -> Reply:
     return Reply(_shown(Merchant(row.merchant_id, row.name, row.currency, row.time_zone, terms)), found.position)
 
 
+@program.get("/program/versions", query=Listing, answer=Page[ProgramVersion])
+async def list_versions(call: Call[None, Listing]) -> Reply:
+    """List the versions of the terms, the newest first; every commission names the one that it was decided under."""
+    place = from_cursor(call.query.cursor, int)
+    page = await call.services.reads.program_versions(
+        call.merchant_id, before=place[0] if place else None, limit=call.query.limit
+    )
+    data = [
+        ProgramVersion(from_=row.effective_at, cause=row.cause, terms=_terms(msgspec.convert(row.terms, Terms)))
+        for row in page.rows
+    ]
+    return Reply(Page[ProgramVersion](data=data, next_cursor=cursor_of(page.next)), page.position)
+
+
 @program.patch("/program", body=ProgramChange, answer=Program)
 async def change_program(call: Call[ProgramChange, Query]) -> Reply:
     """Change the terms.
 
     The new version holds for orders placed from now on; commissions keep the terms that they were decided under.
     """
-    changes = call.body.model_dump(exclude_none=True)
+    changes = await call.run(lambda: _changes(call.body))
     return await call.write(
         lambda request: merchants.change_terms(
             call.services.ledger, merchant_id=call.merchant_id, changes=changes, now=call.now, cause=call.cause,
@@ -44,19 +63,53 @@ async def change_program(call: Call[ProgramChange, Query]) -> Reply:
     )  # fmt: skip
 
 
+_LIMITS = ("max_orders_per_customer", "max_months_per_customer")
+
+
+def _changes(body: ProgramChange) -> dict[str, Any]:
+    """Return what is to change, in the ledger's words; a limit that is null is taken away, all else stays."""
+    told = body.model_dump(exclude_unset=True)
+    changes = {name: value for name, value in told.items() if value is not None and name != "minimum_payout"}
+    changes |= {name: msgspec.UNSET for name in _LIMITS if name in told and told[name] is None}
+    if "minimum_payout" in told:
+        told_amounts = sorted((told["minimum_payout"] or {}).items())
+        changes["minimum_payout_minor"] = {c: _least(c, amount) for c, amount in told_amounts} or msgspec.UNSET
+    return changes
+
+
+def _least(currency: str, amount: str) -> int:
+    path = f"$.minimum_payout.{currency}"
+    try:
+        return to_minor(amount, currency, path)
+    except RejectedError as error:
+        # The path of an unknown currency would be that of a member `currency`, which is the key here.
+        raise RejectedError.at(path, error.code, error.message) from None
+
+
 def _shown(merchant: Merchant) -> Program:
-    terms = merchant.terms
     return Program(
         merchant_id=merchant.merchant_id,
         name=merchant.name,
         currency=merchant.currency,
         time_zone=merchant.time_zone,
-        terms=api_answers.Terms(
-            version=terms.version,
-            approval=terms.approval,
-            hold_days=terms.hold_days,
-            base=terms.base,
-            fixed_on_partial_refund=terms.fixed_on_partial_refund,
-            self_referral=terms.self_referral,
-        ),
+        terms=_terms(merchant.terms),
     )
+
+
+def _terms(terms: Terms) -> api_answers.Terms:
+    least = {} if isinstance(terms.minimum_payout_minor, msgspec.UnsetType) else terms.minimum_payout_minor
+    return api_answers.Terms(
+        version=terms.version,
+        approval=terms.approval,
+        hold_days=terms.hold_days,
+        base=terms.base,
+        fixed_on_partial_refund=terms.fixed_on_partial_refund,
+        self_referral=terms.self_referral,
+        minimum_payout={currency: to_decimal_string(minor, currency) for currency, minor in sorted(least.items())},
+        max_orders_per_customer=_limit(terms.max_orders_per_customer),
+        max_months_per_customer=_limit(terms.max_months_per_customer),
+    )
+
+
+def _limit(limit: int | msgspec.UnsetType) -> int | None:
+    return None if isinstance(limit, msgspec.UnsetType) else limit

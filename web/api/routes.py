@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from aiohttp import web
 from pydantic import BaseModel
 
-from schemas.api import Nothing, Query
+from schemas.api import Nothing, Query, Scope
 
 if TYPE_CHECKING:
     from web.api.calls import Call, Reply
@@ -16,15 +17,21 @@ if TYPE_CHECKING:
 PREFIX = "/api/v1"
 
 Handler: TypeAlias = "Callable[[Call[Any, Any]], Awaitable[Reply]]"
+FileHandler: TypeAlias = "Callable[[Call[Any, Any], web.Request], Awaitable[web.StreamResponse]]"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """One call. `path` is relative to the prefix; `large` allows the long bodies that only /orders takes."""
+    """One call. `path` is relative to the prefix; `large` allows the long bodies that only /orders takes.
+
+    `scope` is what a key must have to make the call (`admin` includes every other); None: any valid key will do.
+    `takes` are the media types of a body that is a file, `gives` is that of an answer that is one: longer than memory,
+    so the handler reads the request and writes the answer itself.
+    """
 
     method: str
     path: str
-    handler: Handler
+    handler: "Handler | FileHandler"
     tag: str
     summary: str
     description: str
@@ -33,8 +40,16 @@ class Route:
     body_required: bool
     answer: type[BaseModel] | None
     status: HTTPStatus
+    scope: Scope | None
     parameters: Mapping[str, str] = field(default_factory=dict)
     large: bool = False
+    takes: tuple[str, ...] = ()
+    gives: str | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the handler is a FileHandler."""
+        return bool(self.takes) or self.gives is not None
 
     @property
     def name(self) -> str:
@@ -59,9 +74,11 @@ class RouteTable:
         self.tag = tag
         self.routes: list[Route] = []
 
-    def get(self, path: str, *, query: type[BaseModel], answer: type[BaseModel]) -> Callable[[Handler], Handler]:
+    def get(
+        self, path: str, *, query: type[BaseModel], answer: type[BaseModel], scope: Scope | None = "read"
+    ) -> Callable[[Handler], Handler]:
         """Register a read."""
-        return self._add("GET", path, query=query, answer=answer)
+        return self._add("GET", path, query=query, answer=answer, scope=scope)
 
     def post(
         self,
@@ -72,38 +89,57 @@ class RouteTable:
         answer: type[BaseModel],
         status: HTTPStatus = HTTPStatus.OK,
         large: bool = False,
+        scope: Scope | None = "admin",
     ) -> Callable[[Handler], Handler]:
-        """Register a command."""
+        """Register a command. Where no scope is named it is for administrators; None: the handler asks for one."""
         required = body_required and body is not Nothing
-        return self._add("POST", path, body=body, body_required=required, answer=answer, status=status, large=large)
+        return self._add(
+            "POST", path, body=body, body_required=required, answer=answer, status=status, large=large, scope=scope
+        )
 
-    def patch(self, path: str, *, body: type[BaseModel], answer: type[BaseModel]) -> Callable[[Handler], Handler]:
+    def patch(
+        self, path: str, *, body: type[BaseModel], answer: type[BaseModel], scope: Scope = "admin"
+    ) -> Callable[[Handler], Handler]:
         """Register a change of some members."""
-        return self._add("PATCH", path, body=body, body_required=True, answer=answer)
+        return self._add("PATCH", path, body=body, body_required=True, answer=answer, scope=scope)
 
-    def delete(self, path: str) -> Callable[[Handler], Handler]:
+    def upload(
+        self,
+        path: str,
+        *,
+        query: type[BaseModel],
+        takes: tuple[str, ...],
+        answer: type[BaseModel],
+        scope: Scope = "admin",
+    ) -> Callable[[FileHandler], FileHandler]:
+        """Register a command whose body is a file."""
+        return self._add("POST", path, query=query, answer=answer, takes=takes, scope=scope)
+
+    def delete(self, path: str, *, scope: Scope = "admin") -> Callable[[Handler], Handler]:
         """Register a removal, which answers with nothing."""
-        return self._add("DELETE", path, status=HTTPStatus.NO_CONTENT)
+        return self._add("DELETE", path, status=HTTPStatus.NO_CONTENT, scope=scope)
 
     def _add(
         self,
         method: str,
         path: str,
         *,
+        scope: Scope | None,
         query: type[BaseModel] = Query,
         body: type[BaseModel] | None = None,
         body_required: bool = False,
         answer: type[BaseModel] | None = None,
         status: HTTPStatus = HTTPStatus.OK,
         large: bool = False,
-    ) -> Callable[[Handler], Handler]:
-        def register(handler: Handler) -> Handler:
+        takes: tuple[str, ...] = (),
+    ) -> Callable[[Any], Any]:
+        def register(handler: Any) -> Any:
             summary, _, description = inspect.cleandoc(handler.__doc__ or "").partition("\n")
             self.routes.append(
                 Route(
                     method=method, path=path, handler=handler, tag=self.tag, summary=summary.rstrip("."),
                     description=description.strip(), query=query, body=body, body_required=body_required, answer=answer,
-                    status=status, large=large,
+                    status=status, scope=scope, large=large, takes=takes,
                 )
             )  # fmt: skip
             return handler

@@ -9,6 +9,7 @@ from ledger.events import (
     CommissionClawedBack,
     CommissionCorrected,
     CommissionEarned,
+    CommissionEntered,
     CommissionHeld,
     CommissionMarkedUnpaid,
     CommissionPaid,
@@ -19,6 +20,7 @@ from ledger.events import (
     CommissionSkipped,
     CommissionUnreserved,
     Event,
+    OrderTaken,
     ParkedRefundRejected,
     Rate,
     RefundParked,
@@ -51,6 +53,8 @@ def entry_of(version: int, event: Event) -> HistoryEntry:
         from_status=getattr(event, "from_state", None),
         to_status=getattr(event, "to_state", None),
         reason=getattr(event, "reason", None) or None,
+        reference=getattr(event, "reference", None) or None,
+        note=getattr(event, "note", None),
         refund_id=getattr(event, "refund_id", None),
     )
 
@@ -73,8 +77,19 @@ def _rate(rate: Rate, currency: str) -> str:
     return f"a fixed {value_of(rate, currency)} {currency}" if rate.type == "fixed" else f"{value_of(rate, currency)} %"
 
 
+def _why(event: CommissionRejected) -> str:
+    return "the partner was banned" if event.ban else event.reason
+
+
+def _order(event: OrderTaken) -> str:
+    order = f"An order of {_money(event.total_minor, event.currency)}"
+    if event.assigned:
+        return f"{order} came from a customer who was given to the partner"
+    return f"{order} came with code {event.coupon_code}"
+
+
 def _earned(event: CommissionEarned) -> str:
-    order = f"An order of {_money(event.total_minor, event.currency)} came with code {event.coupon_code}"
+    order = _order(event)
     rate = _rate(event.rate, event.currency)
     if event.rate.type == "percentage":
         rate += f" of {_money(event.base_minor, event.currency)} ({event.base.replace('_', ' ')})"
@@ -82,8 +97,12 @@ def _earned(event: CommissionEarned) -> str:
 
 
 def _skipped(event: CommissionSkipped) -> str:
-    order = f"An order of {_money(event.total_minor, event.currency)} came with code {event.coupon_code}"
-    return f"{order} and earned nothing: {event.reason.replace('_', ' ')}."
+    return f"{_order(event)} and earned nothing: {event.reason.replace('_', ' ')}."
+
+
+def _entered(event: CommissionEntered) -> str:
+    reference = f" ({event.reference})" if event.reference else ""
+    return f"{_amount(event)} was entered by hand{reference}: {event.reason}"
 
 
 def _fact(event: RefundParked | CommissionCorrected) -> str:
@@ -105,6 +124,7 @@ _Tell: TypeAlias = Callable[[Any], str]
 _SENTENCES: dict[type[Event], _Tell] = {
     CommissionEarned: _earned,
     CommissionSkipped: _skipped,
+    CommissionEntered: _entered,
     RefundParked: lambda event: f"{_fact(event)} came before its order and waits for it.",
     CommissionAdjusted: _corrected,
     CommissionClawedBack: _clawed_back,
@@ -112,7 +132,7 @@ _SENTENCES: dict[type[Event], _Tell] = {
     CommissionApproved: lambda event: f"{_amount(event)} became payable.",
     CommissionHeld: lambda event: f"{_amount(event)} was put on hold: {event.reason}",
     CommissionReleased: lambda event: f"{_amount(event)} was released and is {event.to_state} again.",
-    CommissionRejected: lambda event: f"{_amount(event)} was rejected: {event.reason}",
+    CommissionRejected: lambda event: f"{_amount(event)} was rejected: {_why(event)}",
     CommissionReopened: lambda event: f"The rejection was taken back; {_amount(event)} is {event.to_state} again.",
     CommissionReserved: lambda event: f"{_amount(event)} went into payout {event.payout_id}.",
     CommissionUnreserved: lambda event: f"Payout {event.payout_id} did not happen; {_amount(event)} is payable again.",

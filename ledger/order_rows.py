@@ -2,18 +2,27 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, get_type_hints
 
 import orjson
 
-from cli.tables import Row, encode
-from ledger.intake import Message
+from ledger.batch import Message
+from schemas.order_messages import (
+    CancelledMessage,
+    DisputedMessage,
+    DisputeWonMessage,
+    PlacedMessage,
+    RefundedMessage,
+)
+from schemas.rows import Row, encode
 
 # In CSV: what every row needs whatever its type, so that a file of something else is refused at once.
 REQUIRED_COLUMNS = ("order_id", "occurred_at")
 
 _CUSTOMER = {"customer_id": "id", "customer_email": "email", "customer_name": "name"}
 _METADATA = "metadata."
+_MESSAGES = (PlacedMessage, RefundedMessage, CancelledMessage, DisputedMessage, DisputeWonMessage)
+_KNOWN = frozenset(name for message in _MESSAGES for name in get_type_hints(message)) | _CUSTOMER.keys()
 
 
 def messages(rows: Iterable[Row], kind: str, merchant_id: str | None) -> Iterator[Message]:
@@ -24,6 +33,11 @@ def messages(rows: Iterable[Row], kind: str, merchant_id: str | None) -> Iterato
     """
     for row in rows:
         yield Message(row.line, _raw(row, kind, merchant_id))
+
+
+def is_known(name: str) -> bool:
+    """Return whether the books read this column; what they do not read is left out, and told to be."""
+    return name in _KNOWN or name.startswith(_METADATA)
 
 
 def merchant_of(row: Row) -> Any:

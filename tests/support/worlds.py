@@ -1,0 +1,187 @@
+"""Two merchants who each have one of everything, and a call for every route: what the isolation matrix is made of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from tests.support.api import Api
+
+RATE = {"type": "percentage", "value": "10"}
+WHY = {"reason": "because"}
+AT = "2026-11-22T10:00:00Z"
+_PARTNER = "name,email,coupon_code,rate_type,rate_value"
+_ORDER = "order_id,occurred_at,currency,total,coupon_code"
+
+# What a merchant has, by the names of path parameters.
+Ids = Mapping[str, str]
+
+
+@dataclass
+class World:
+    """One merchant's things: their ids, words that stand nowhere but in its own data, and the requests that made it."""
+
+    merchant_id: str
+    ids: dict[str, str]
+    words: list[str]
+    requests: list[tuple[str, Any, str]]
+
+
+async def build(api: Api, merchant_id: str) -> World:
+    """Give the merchant two of everything that there are lists of; the ids are those of the first."""
+    building = _Building(api, merchant_id)
+    ids = await building.one("first")
+    await building.one("other")
+    await api.project()
+    own_words = [f"-of-{merchant_id}", f"@{merchant_id}.", f"{merchant_id}.example", *building.words]
+    return World(merchant_id, ids, [*ids.values(), *own_words], building.requests)
+
+
+class _Building:
+    def __init__(self, api: Api, merchant_id: str) -> None:
+        self.words: list[str] = []
+        self.requests: list[tuple[str, Any, str]] = []
+        self._api, self._merchant_id = api, merchant_id
+
+    async def one(self, which: str) -> dict[str, str]:
+        """Make one of everything and return the ids."""
+        whose = f"{which}-of-{self._merchant_id}"
+        order_id, customer_id = f"order-{whose}", f"customer-{whose}"
+        partner = await self._made(
+            "/partners", {"name": whose, "email": f"{whose}@p.example", "rate": RATE, "coupon_code": f"CODE-{whose}"}
+        )
+        placed = self._api.order(
+            event_id=f"e-{whose}", order_id=order_id, coupon_code=f"CODE-{whose}",
+            customer={"id": customer_id, "name": f"kim-{whose}", "email": f"{which}@{self._merchant_id}.example"},
+        )  # fmt: skip
+        results = await self._made("/orders", [placed, self._api.refund(order_id, "999.00")])
+        assert [each["outcome"] for each in results["results"]] == ["earned", "dead_lettered"]
+        await self._made(f"/commissions/{order_id}/approve", {})
+        letter = (await self._api.get("/dead-letters", of=self._merchant_id)).json["data"][0]
+        note = await self._made(f"/partners/{partner['id']}/notes", {"note": f"note-{whose}"})
+        user = await self._made("/users", {"name": whose, "email": f"{whose}@u.example", "role": "viewer"})
+        key = await self._made("/keys", {"name": f"key-{whose}", "scopes": ["read"], "user_id": user["id"]})
+        webhook = await self._made(
+            "/webhooks", {"url": f"https://{which}.{self._merchant_id}.example/", "types": ["*"]}
+        )
+        self.words += [key["api_key"], partner["dashboard_url"], webhook["secret"]]
+        delivery = await self._made(f"/webhooks/{webhook['id']}/test", {})
+        return {
+            "partner_id": partner["id"], "code": f"CODE-{whose}".upper(), "order_id": order_id,
+            "customer_id": customer_id, "note_id": note["id"], "user_id": user["id"], "key_id": key["id"],
+            "dead_letter_id": letter["id"], "webhook_id": webhook["id"], "delivery_id": delivery["id"],
+        }  # fmt: skip
+
+    async def _made(self, path: str, body: Any) -> dict[str, Any]:
+        idempotency_key = f"{self._merchant_id}-{len(self.requests)}"
+        answer = await self._api.post(path, body, of=self._merchant_id, headers={"Idempotency-Key": idempotency_key})
+        assert answer.status in {200, 201}, (path, answer.text)
+        self.requests.append((path, body, idempotency_key))
+        return dict(answer.json)
+
+
+def missing(ids: Ids) -> dict[str, str]:
+    """Return ids of the same form and length, of which there is none."""
+    return {name: _like(value, name) for name, value in ids.items()}
+
+
+def _like(value: str, name: str) -> str:
+    """Return another text of the same letters, digits and signs, place by place; what begins with a kind keeps it."""
+    begin = value.find("_") + 1
+    noise = sha256(name.encode()).digest() * 8
+    return value[:begin] + "".join(_other(*pair) for pair in zip(value[begin:], noise, strict=False))
+
+
+def _other(character: str, number: int) -> str:
+    for alphabet in ("bcdef", "BCDEF", "234567"):
+        if character in alphabet or (
+            character.isalnum() and (character.islower(), character.isdigit()) == _KINDS[alphabet]
+        ):
+            return alphabet[number % len(alphabet)]
+    return character
+
+
+_KINDS = {"bcdef": (True, False), "BCDEF": (False, False), "234567": (False, True)}
+
+
+def bodies(ids: Ids, own: Ids, new: str, days: int) -> dict[str, list[Any]]:
+    """Return the bodies to send on each route that takes one, which name `ids` wherever a body can name anything.
+
+    `own` are the caller's own things; what is made is called `new`. Strings are files.
+    """
+    partner = {"name": new, "email": f"{new}@n.example", "rate": RATE}
+    order = {"type": "order.placed", "event_id": f"e-{new}", "occurred_at": AT, "currency": "USD", "total": "10.00"}
+    refund = {
+        "type": "order.refunded", "event_id": f"r-{new}", "occurred_at": AT, "currency": "USD", "refund_id": f"r-{new}",
+        "amount": "1.00", "order_id": ids["order_id"],
+    }  # fmt: skip
+    nothing: list[Any] = [{}]
+    return {
+        "POST /partners": [partner | {"coupon_code": ids["code"]}],
+        "POST /partners/apply": [partner | {"email": f"{new}@a.example"}],
+        "POST /partners/invite": [partner | {"email": f"{new}@i.example"}],
+        "PATCH /partners/{partner_id}": [{"name": new}, {"rate": RATE}, {"tags": [new]}],
+        "POST /partners/{partner_id}/approve": nothing,
+        "POST /partners/{partner_id}/reject": [WHY],
+        "POST /partners/{partner_id}/pause": [WHY],
+        "POST /partners/{partner_id}/reinstate": nothing,
+        "POST /partners/{partner_id}/ban": [WHY],
+        "POST /partners/{partner_id}/coupons": [{"code": new}, {"code": ids["code"]}],
+        "PATCH /partners/{partner_id}/coupons/{code}": [{"rate": RATE}],
+        "POST /partners/{partner_id}/notes": [{"note": new}],
+        "POST /orders": [
+            order | {"order_id": f"o-{new}", "coupon_code": ids["code"]},
+            order | {"order_id": f"m-{new}", "merchant_id": "zenith"},
+            refund,
+        ],
+        "POST /commissions": [
+            {"partner_id": ids["partner_id"], "amount": "1.00", "currency": "USD", "reason": new},
+        ],
+        "POST /commissions/bulk": [
+            {"action": "approve", "order_ids": [ids["order_id"]]},
+            {"action": "mark-paid", "order_ids": [ids["order_id"]], "reference": new},
+        ],
+        "POST /commissions/{order_id}/approve": nothing,
+        "POST /commissions/{order_id}/reject": [WHY],
+        "POST /commissions/{order_id}/reopen": [WHY],
+        "POST /commissions/{order_id}/hold": [WHY],
+        "POST /commissions/{order_id}/release": nothing,
+        "POST /commissions/{order_id}/mark-paid": [{"reference": new}],
+        "POST /commissions/{order_id}/mark-unpaid": [WHY],
+        "POST /customers/{customer_id}/reassign": [
+            {"partner_id": ids["partner_id"], **WHY}, {"partner_id": own["partner_id"], **WHY},
+        ],
+        "PATCH /program": [{"hold_days": days}],
+        "POST /dead-letters/{dead_letter_id}/retry": nothing,
+        "POST /dead-letters/{dead_letter_id}/discard": [WHY],
+        "POST /imports/partners": [f"{_PARTNER}\nI,i@{new}.example,{ids['code']},fixed,1.00\n"],
+        "POST /imports/orders": [f"{_ORDER}\ni-{new},{AT},USD,1.00,{ids['code']}\n"],
+        "POST /imports/balances": [f"partner,currency,amount,as_of\n{ids['partner_id']},USD,1.00,2026-11-01\n"],
+        "POST /users": [{"name": new, "email": f"{new}@n.example", "role": "viewer"}],
+        "PATCH /users/{user_id}": [{"name": new}, {"role": "owner"}],
+        "POST /users/{user_id}/disable": nothing,
+        "POST /users/{user_id}/enable": nothing,
+        "POST /keys": [{"name": new, "scopes": ["read"], "user_id": ids["user_id"]}],
+        "POST /keys/{key_id}/rotate": [{"overlap_s": 0}],
+        "POST /webhooks": [{"url": f"https://{new}.example/hook", "types": ["*"]}],
+        "PATCH /webhooks/{webhook_id}": [{"description": new}],
+        "POST /webhooks/{webhook_id}/rotate": nothing,
+        "POST /webhooks/{webhook_id}/test": nothing,
+        "POST /webhooks/{webhook_id}/enable": nothing,
+        "POST /webhooks/{webhook_id}/disable": nothing,
+        "POST /webhooks/{webhook_id}/replay": [{"after": 0}],
+        "POST /webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver": nothing,
+    }  # fmt: skip
+
+
+# Routes that take no body. A list has its files (`.csv`, `.jsonl`) beside it, which follow from it.
+BARE = {
+    "GET /partners", "GET /partners/{partner_id}", "GET /partners/{partner_id}/coupons",
+    "GET /partners/{partner_id}/notes", "DELETE /partners/{partner_id}/coupons/{code}",
+    "DELETE /partners/{partner_id}/notes/{note_id}", "GET /commissions", "GET /commissions/{order_id}",
+    "GET /balances", "GET /customers", "GET /customers/{customer_id}", "GET /metrics", "GET /program",
+    "GET /program/versions", "GET /dead-letters", "GET /dead-letters/{dead_letter_id}", "GET /intake", "GET /journal",
+    "GET /users", "GET /users/{user_id}", "GET /key", "GET /keys", "DELETE /keys/{key_id}", "GET /access-log",
+    "GET /events", "GET /webhooks", "GET /webhooks/{webhook_id}", "DELETE /webhooks/{webhook_id}",
+    "GET /webhooks/{webhook_id}/deliveries",
+}  # fmt: skip
