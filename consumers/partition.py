@@ -73,14 +73,20 @@ class Partition:
         return self._task.exception() if done else None
 
     def offer(self, messages: Sequence[Message]) -> None:
-        """Add fetched messages behind those that wait."""
+        """Add fetched messages behind those that wait. Nothing is added once this is closed (see `close`)."""
+        if self._closed:
+            return
         self._waiting.extend(messages)
         self._waiting_bytes += sum(map(_size, messages))
         self.expected = messages[-1].position + 1
         self._filled.set()
 
     async def close(self, timeout_s: float) -> None:
-        """Take nothing more; wait for the batch at the database, at most so long. What waits is fetched again."""
+        """Take nothing more; wait for the batch at the database, at most so long. What waits is fetched again.
+
+        A poll may still bring messages meanwhile. Booked behind the batch at the database, they would leave out for
+        good those that waited before them.
+        """
         self._closed = True
         self._waiting.clear()
         self._filled.set()

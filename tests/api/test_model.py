@@ -360,7 +360,7 @@ class TwoMerchants(RuleBasedStateMachine):
 
     @invariant()
     def every_figure_is_the_models(self):
-        """Compare balances, commissions, customers, metrics, dead letters, files and feed of both merchants."""
+        """Compare balances, commissions, customers, metrics, dead letters, files and feed of both, and verify."""
         if not hasattr(self, "books"):
             return
         self.session.runner.run(self.session.api.project())
@@ -372,6 +372,7 @@ class TwoMerchants(RuleBasedStateMachine):
             self._compare_feed(side, books)
             letters = Counter(letter["code"] for letter in self.get(side, "/dead-letters", limit=200)["data"])
             assert letters == +books.letters
+        assert verify(self.session.api.database_url, processes=1).differences == []
 
     def _compare_balances(self, side, books):
         told, rows = {}, self.all_of(side, "/balances")
@@ -433,10 +434,6 @@ class TwoMerchants(RuleBasedStateMachine):
         assert told == {
             (*key, name): minor for key, row in balances for name, minor in row.items() if name != "payable"
         }
-
-    def teardown(self):
-        """Compare the read models with the log."""
-        assert verify(self.session.api.database_url).differences == []
 
 
 def test_whatever_two_merchants_do_every_figure_is_the_models(database_url):

@@ -83,6 +83,22 @@ async def test_each_batch_names_the_position_it_continues_from():
     await partition.close(1)
 
 
+async def test_what_is_fetched_while_a_partition_closes_is_not_booked():
+    """Behind messages that were put away to be fetched again nothing is booked: it would leave them out for good."""
+    books = Books()
+    books.gate.clear()
+    partition = partition_of(books)
+    partition.offer(messages(10, 11))
+    await until(lambda: partition._at_database, "the batch being at the database")
+    partition.offer(messages(12, 13))
+    closing = asyncio.create_task(partition.close(5))
+    await until(lambda: not partition.has_room, "the partition closing")
+    partition.offer(messages(14, 15))
+    books.gate.set()
+    await closing
+    assert (books.taken, partition.tracked) == ([(9, [10, 11])], 11)
+
+
 @pytest.mark.parametrize(
     ("limits", "sizes"),
     [
