@@ -35,7 +35,10 @@ _USED = (
 
 
 class ApiKey(NamedTuple):
-    """Who calls: the key, the merchant whose books it opens, the user whose it is (None: nobody's), what it may do."""
+    """Who calls: the key, the merchant whose books it opens, the user whose it is (None: nobody's), what it may do.
+
+    `used_at` is its last use as it is written down.
+    """
 
     key_id: str
     merchant_id: str
@@ -44,6 +47,7 @@ class ApiKey(NamedTuple):
     user_id: str | None = None
     role: str | None = None
     expires_at: datetime | None = None
+    used_at: datetime | None = None
 
     def check(self, scope: Scope | None) -> None:
         """Refuse a call that needs another scope: ForbiddenError `scope_missing`; None: any valid key will do."""
@@ -72,18 +76,20 @@ class KnownKeys:
         key = await find_key(pool, authorization, now)
         # As of before it was looked up: what came meanwhile may have been about it.
         if hears:
-            self._keep(name, count, key, now)
+            self._keep(name, count, key)
         return key
 
     def forget(self) -> None:
         """Know nothing any more: this process itself changed something, and has not heard of it yet."""
         self._known.clear()
 
-    def _keep(self, name: bytes, count: int, key: ApiKey, now: datetime) -> None:
+    def _keep(self, name: bytes, count: int, key: ApiKey) -> None:
+        if key.used_at is None:
+            return
         if len(self._known) >= _KNOWN_MAX:
             self._known.clear()
-        # Not for ever, so that `last_used_at` is written now and then.
-        until = now + _LAST_USED_EVERY
+        # Until its next use is worth being written down.
+        until = key.used_at + _LAST_USED_EVERY
         self._known[name] = count, until if key.expires_at is None else min(until, key.expires_at), key
 
 
@@ -135,9 +141,17 @@ async def _look_up(conn: AsyncConnection[Any], key_id: str, secret: str, now: da
     same = hmac.compare_digest(bytes(row.key_sha256), digest(secret))
     if not same or not row.in_force(now) or row.merchant_id is None:
         raise UnauthorizedError("unauthorized", "this API key is not (or no longer) valid")
-    before = now - _LAST_USED_EVERY
-    if row.last_used_at is None or row.last_used_at < before:
+    before, used_at = now - _LAST_USED_EVERY, row.last_used_at
+    if used_at is None or used_at < before:
         await conn.execute(_USED, {"now": now, "key_id": key_id, "before": before})
+        used_at = now
     return ApiKey(
-        key_id, row.merchant_id, row.name, effective(row.scopes, row.role), row.user_id, row.role, row.expires_at
+        key_id,
+        row.merchant_id,
+        row.name,
+        effective(row.scopes, row.role),
+        row.user_id,
+        row.role,
+        row.expires_at,
+        used_at,
     )
