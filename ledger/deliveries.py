@@ -92,17 +92,19 @@ def fill(ledger: Ledger, webhook_id: str, now: datetime) -> bool:
             return False
         curs.execute("SELECT set_config('ledger.merchant_id', %s, true)", (webhook["merchant_id"],))
         asked = {"after": webhook["position"], "topics": topics_of((*webhook["types"], "webhook.*"))}
-        curs.execute(WINDOW, asked | {"window": FILL_EVENTS})
-        rows = [FeedRow(row["position"], row["stream"], row["topic"], row["state"]) for row in curs.fetchall()]
+        # The head first: what is recorded between the two would otherwise lie behind us, and nobody had looked at it.
         curs.execute(PROGRAM_AND_HEAD)
         log = curs.fetchone()
         assert log is not None  # noqa: S101 - one row, always
+        curs.execute(WINDOW, asked | {"window": FILL_EVENTS})
+        rows = [FeedRow(row["position"], row["stream"], row["topic"], row["state"]) for row in curs.fetchall()]
         told = [
             entry_of(row, webhook["merchant_id"], log["currency"]) for row in rows if row.state is not None
         ]  # fmt: skip
         _make_out(curs, webhook, [entry for entry in told if _is_for(entry, webhook_id, webhook["types"])], now)
         full = len(rows) == FILL_EVENTS
-        reached = rows[-1].position if full else log["head"]
+        last = rows[-1].position if rows else 0
+        reached = last if full else max(last, log["head"])
         curs.execute("UPDATE webhooks.endpoints SET position = %s WHERE webhook_id = %s", (reached, webhook_id))
         return full
 

@@ -11,8 +11,10 @@ import pytest
 from aiohttp import web
 
 from ledger import deliveries
+from ledger.feed import FeedRow
 from tests.support.api import running
 from tests.support.commands import PROGRAM, bare, for_database
+from tests.support.keys import key_of
 from tests.support.receivers import Receiver, never, receiving, sending
 from tests.support.requirements import require
 from tests.support.waiting import until
@@ -117,6 +119,25 @@ async def test_two_senders_share_the_work_and_never_send_the_same_at_once(api, r
     for name in names:
         mine = [m.json["type"] for m in receiver.got if m.json["subject"] == f"order/{name}"]
         assert mine == ["commission.earned", "commission.approved"]
+
+
+async def test_what_is_recorded_while_the_log_is_looked_at_is_told_the_next_time(api, receiver, monkeypatch):
+    """An event that another process commits between two looks at the log is behind the webhook's position, not before."""
+    await api.partner()
+    webhook = await hook(api, receiver, "key.*")
+    made = []
+
+    def look(*told):
+        if not made:
+            made.append(key_of(api.ledger, "acme"))
+        return FeedRow(*told)
+
+    monkeypatch.setattr(deliveries, "FeedRow", look)
+    key_of(api.ledger, "acme")
+    for _ in range(2):
+        await asyncio.to_thread(deliveries.fill, api.ledger, webhook["id"], api.now)
+    assert made
+    assert [row["type"] for row in await log_of(api, webhook)] == ["key.created", "key.created"]
 
 
 async def test_what_a_dead_sender_had_taken_is_sent_when_its_lease_is_over(api, receiver, sender):
