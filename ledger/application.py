@@ -18,6 +18,10 @@ from ledger.store import ADAPTERS, AfterInsert, Beside, EventMapper, LedgerRecor
 
 _RECONNECT_S = 2.0
 
+# How often a command decides anew because somebody else wrote first. Each time somebody got on, so that all ten are
+# lost only where far more write than one stream is for; then the caller backs off.
+ATTEMPTS = 10
+
 
 class Ledger(Application[str]):
     """Appends events and reads streams; thread-safe. Decisions are made elsewhere and handed over as events.

@@ -1,19 +1,16 @@
 """Moving commissions: approved by the timer when they are due; approved, held, rejected and paid by somebody's hand."""
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 from ledger import merchants
-from ledger.application import Ledger, following
+from ledger.application import ATTEMPTS, Ledger, following
 from ledger.commissions import Act, evolve, fold, move, move_by_hand
 from ledger.events import CommissionEarned, Recorded, Stream
 from ledger.requests import Request
 from ledger.store import VersionConflictError
 from schemas.errors import ConflictError, NotFoundError, RejectedError, RetryableError
-
-_ATTEMPTS = 10
 
 
 class Moved(NamedTuple):
@@ -44,7 +41,7 @@ def approve_due(ledger: Ledger, orders: Sequence[tuple[str, str]], now: datetime
     are left alone, so the same list twice does no harm. Raises RetryableError.
     """
     names = [Stream.order(merchant_id, order_id) for merchant_id, order_id in orders]
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         events = [
             recorded
             for name, stream in ledger.streams(names).items()
@@ -126,7 +123,7 @@ def move_commission(
     ConflictError `changed_meanwhile`.
     """
     stream = Stream.order(merchant_id, order_id)
-    act = Act(now, now, _day(ledger, merchant_id, now), cause)
+    act = Act(now, now, merchants.day_of(ledger, merchant_id, now), cause)
     moved, events = _decide(order_id, stream, ledger.stream(stream), name, act, details)
     try:
         position = ledger.record(events, request=request, result=moved)
@@ -151,9 +148,9 @@ def move_commissions(
     Where it is not legal, or where there is no such commission, the result says so and the others are moved. Raises
     RetryableError.
     """
-    act = Act(now, now, _day(ledger, merchant_id, now), cause)
+    act = Act(now, now, merchants.day_of(ledger, merchant_id, now), cause)
     names = {order_id: Stream.order(merchant_id, order_id) for order_id in order_ids}
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         streams = ledger.streams(list(names.values()))
         results: list[Moved | RejectedError] = []
         events: list[Recorded] = []
@@ -187,7 +184,3 @@ def _decide(
         evolve(order, event)
     moved = Moved(opened.merchant_id, order_id, order.state, order.amount_minor, opened.currency)
     return moved, following(stream, version, events)
-
-
-def _day(ledger: Ledger, merchant_id: str, now: datetime) -> date:
-    return now.astimezone(ZoneInfo(merchants.find(ledger, merchant_id).time_zone)).date()

@@ -6,15 +6,14 @@ at any moment is followed by going on (docs/decisions/0012).
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from ledger import merchants
-from ledger.application import Ledger, following
+from ledger.application import ATTEMPTS, Ledger, following
 from ledger.commissions import Act, Order, evolve, fold, move, remaining_minor
 from ledger.directory import ban_name
 from ledger.events import (
@@ -35,8 +34,6 @@ REINSTATED = "partner_reinstated"
 
 OPEN_STATES = ("pending", "approved", "held")
 TAKEN_STATES = ("rejected",)
-
-_ATTEMPTS = 10
 
 
 class Sweep(NamedTuple):
@@ -149,9 +146,9 @@ def sweep_page(
     `orders` are ids, `place` is that of the last in the partner's list, None where the list ends with them. An order
     that needs nothing is left alone, so the same page twice does no harm. Raises RetryableError.
     """
-    act = Act(now, now, _day(ledger, sweep.merchant_id, now), cause)
+    act = Act(now, now, merchants.day_of(ledger, sweep.merchant_id, now), cause)
     names = [Stream.order(sweep.merchant_id, order_id) for order_id in orders]
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         streams = ledger.streams(names) if names else {}
         events = [recorded for name, stream in streams.items() for recorded in _decide(sweep, name, stream, act)]
         try:
@@ -185,7 +182,3 @@ def _advance(curs: Cursor[DictRow], sweep: Sweep, place: int | None) -> None:
         curs.execute(f"UPDATE ledger.ban_sweeps SET place = %s WHERE {which}", (place, *whose))  # noqa: S608
     if curs.rowcount != 1:
         raise _OvertakenError(f"the sweep of {sweep.partner_id} is somebody else's now")
-
-
-def _day(ledger: Ledger, merchant_id: str, now: datetime) -> date:
-    return now.astimezone(ZoneInfo(merchants.find(ledger, merchant_id).time_zone)).date()

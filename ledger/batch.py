@@ -87,6 +87,7 @@ class Result(NamedTuple):
 class DeadLetter(NamedTuple):
     """A refused message with its reason, as it is kept."""
 
+    dead_letter_id: str
     source: Source
     position: int
     merchant_id: str | None
@@ -188,8 +189,7 @@ class Batch:
             self._count(program, told)
         if known:
             self._unpark(stream)
-        if program.partners[first.partner_id].ban is not None:
-            self._shut_out(program, stream, first.partner_id, cause)
+        self._shut_out(program, stream, first.partner_id, cause)
         if known:
             return self._result(outcome, stream, told.order_id)
         return Result(outcome, told.order_id, first.amount_minor, told.currency)
@@ -303,8 +303,9 @@ class Batch:
         # is the operator's to look at.
         merchant_id = self._source.merchant_id or merchant_id
         merchant_id = merchant_id if merchant_id in self._directory.programs else None
+        id_ = dead_letter_id(*self._source, message.position)
         letter = DeadLetter(
-            self._source, message.position, merchant_id, message.key, message.raw, message.headers, error
+            id_, self._source, message.position, merchant_id, message.key, message.raw, message.headers, error
         )
         self.dead_letters.append(letter)
         if merchant_id is not None:
@@ -313,7 +314,7 @@ class Batch:
 
     def _tell(self, letter: DeadLetter, merchant_id: str) -> None:
         """Note that the letter was opened: a position is decided once, so this is the first that is said of it."""
-        id_ = dead_letter_id(*letter.source, letter.position)
+        id_ = letter.dead_letter_id
         event = DeadLetterOpened(
             merchant_id=merchant_id, occurred_at=self._now, recorded_at=self._now,
             cause=self._source.cause(letter.position), dead_letter_id=id_, code=letter.error.code,
@@ -329,7 +330,8 @@ class Batch:
             "found when the order came, after the refund",
         )
         raw = orjson.dumps(_as_told(fact))
-        self.dead_letters.append(DeadLetter(source, position, fact.merchant_id, None, raw, (), error))
+        id_ = dead_letter_id(*source, position)
+        self.dead_letters.append(DeadLetter(id_, source, position, fact.merchant_id, None, raw, (), error))
         self.unparked.append(fact.cause)
 
 

@@ -7,7 +7,7 @@ import orjson
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from ledger.application import Ledger, following
+from ledger.application import ATTEMPTS, Ledger, following
 from ledger.batch import Message, Result, Source
 from ledger.events import DeadLetterDiscarded, DeadLetterRetried, Event, Recorded, Stream
 from ledger.intake import Intake
@@ -15,8 +15,6 @@ from ledger.requests import Request
 from ledger.rows import check_decision, reclassify, write_batch
 from ledger.store import VersionConflictError
 from schemas.errors import ConflictError, NotFoundError, RetryableError
-
-_ATTEMPTS = 10
 
 
 class Resolved(NamedTuple):
@@ -47,7 +45,7 @@ def retry(
     RetryableError, and the RejectedError that refuses it still (the letter stays open).
     """
     intake = Intake(ledger)
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         row = _open(ledger, dead_letter_id, merchant_id)
         source = Source(row["source"], row["topic"], row["partition"])
         headers = [(name, value.encode("latin-1")) for name, value in orjson.loads(row["headers"])]

@@ -6,13 +6,12 @@ its id would have; storefronts have no say in it. It is money owed, never revenu
 
 from datetime import date, datetime
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from ledger import merchants, partners
-from ledger.application import Ledger, following
+from ledger.application import ATTEMPTS, Ledger, following
 from ledger.approvals import Moved
 from ledger.events import CommissionEntered, Recorded, Stream
 from ledger.partners import Partner
@@ -20,8 +19,6 @@ from ledger.requests import Request
 from ledger.store import VersionConflictError
 from schemas.errors import ConflictError, NotFoundError, RejectedError, RetryableError
 from schemas.money import exponent
-
-_ATTEMPTS = 10
 
 
 class Entry(NamedTuple):
@@ -89,10 +86,10 @@ def enter(
     """
     exponent(entry.currency)
     at = occurred_at or now
-    day = at.astimezone(ZoneInfo(merchants.find(ledger, entry.merchant_id).time_zone)).date()
+    day = merchants.day_of(ledger, entry.merchant_id, at)
     stream = Stream.order(entry.merchant_id, entry.entry_id)
     entered = Moved(entry.merchant_id, entry.entry_id, "approved", entry.amount_minor, entry.currency)
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         partner = _partner(ledger, entry)
         _check_new(entry, ledger.stream(stream))
         event = decide(entry, partner.standing, occurred_at=at, occurred_on=day, now=now, cause=cause)

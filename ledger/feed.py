@@ -7,10 +7,9 @@ digests of items, versions of streams.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, LiteralString, NamedTuple, TypeAlias
 
-from msgspec import UNSET
-
 from ledger import events
 from ledger.events import Event, decode
+from ledger.merchants import shown_terms
 from ledger.postings import postings
 from ledger.rates import value_of
 from schemas import api_feed as feed
@@ -18,7 +17,7 @@ from schemas.api import Rate
 from schemas.api_feed import FeedEntry
 from schemas.errors import CorruptionError
 from schemas.feed_types import matches
-from schemas.money import Money, to_decimal_string
+from schemas.money import Money
 
 Told: TypeAlias = tuple[type[FeedEntry], str, Any]
 """The shape of the entry, its type, its data."""
@@ -100,31 +99,15 @@ def _rate(rate: events.Rate, currency: str) -> Rate:
     return Rate(type=rate.type, value=value_of(rate, currency))
 
 
-def _terms(terms: events.Terms) -> feed.FeedTerms:
-    minimum = {} if terms.minimum_payout_minor is UNSET else terms.minimum_payout_minor
-    orders, months = terms.max_orders_per_customer, terms.max_months_per_customer
-    return feed.FeedTerms(
-        version=terms.version,
-        approval=terms.approval,
-        hold_days=terms.hold_days,
-        base=terms.base,
-        fixed_on_partial_refund=terms.fixed_on_partial_refund,
-        self_referral=terms.self_referral,
-        minimum_payout={currency: to_decimal_string(minor, currency) for currency, minor in minimum.items()},
-        max_orders_per_customer=None if orders is UNSET else orders,
-        max_months_per_customer=None if months is UNSET else months,
-    )
-
-
 def _opened(event: events.MerchantRegistered, _: str) -> Told:
     data = feed.OpenedData(
-        name=event.name, currency=event.currency, time_zone=event.time_zone, terms=_terms(event.terms)
+        name=event.name, currency=event.currency, time_zone=event.time_zone, terms=shown_terms(event.terms)
     )
     return feed.ProgramOpened, "program.opened", data
 
 
 def _terms_changed(event: events.TermsChanged, _: str) -> Told:
-    return feed.ProgramChanged, "program.terms_changed", feed.TermsData(terms=_terms(event.terms))
+    return feed.ProgramChanged, "program.terms_changed", feed.TermsData(terms=shown_terms(event.terms))
 
 
 _JOINED = {"approved": "partner.registered", "applied": "partner.applied", "invited": "partner.invited"}

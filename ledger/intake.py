@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from ledger.application import Ledger
+from ledger.application import ATTEMPTS, Ledger
 from ledger.batch import OUTCOMES, Batch, CustomerKey, Message, Result, Source
 from ledger.directory import Directory
 from ledger.events import Stream
@@ -31,7 +31,6 @@ Told = OrderEvent | RejectedError
 
 # Two writers of one order collide now and then (a storefront without keys, the API beside the topic); whoever comes
 # second reads again and decides again. Ten times in a row means something else is wrong, and the caller backs off.
-_ATTEMPTS = 10
 
 
 class Taken(NamedTuple):
@@ -80,7 +79,7 @@ class Intake:
         source = Source("api", merchant_id, 0)
         raw = [_raw(merchant_id, thing) for thing in objects]
         told = [_read_object(merchant_id, thing, len(value)) for thing, value in zip(objects, raw, strict=True)]
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             after = self.position(source)
             messages = [Message(number, value) for number, value in enumerate(raw, 0 if after is None else after + 1)]
             try:
@@ -117,7 +116,7 @@ class Intake:
         request: Request | None,
     ) -> Taken:
         position = messages[-1].position
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             self.directory.refresh()
             batch = self._batch(source, now, told)
             results = [batch.take(message, said) for message, said in zip(messages, told, strict=True)]

@@ -1,7 +1,7 @@
 """Merchants and the terms of their programs."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -16,8 +16,9 @@ from ledger.directory import limits_customers
 from ledger.events import MerchantRegistered, Recorded, Stream, Terms, TermsChanged
 from ledger.requests import Request
 from ledger.store import VersionConflictError
+from schemas import api_answers
 from schemas.errors import ConflictError, Fault, NotFoundError, RejectedError
-from schemas.money import MINOR_MAX, exponent
+from schemas.money import MINOR_MAX, exponent, to_decimal_string
 
 HOLD_DAYS_MAX = 999
 ORDERS_PER_CUSTOMER_MAX = 1_000_000
@@ -98,6 +99,31 @@ def register(
 def find(ledger: Ledger, merchant_id: str) -> Merchant:
     """Return the merchant with the terms that were decided last. Raises NotFoundError."""
     return _fold(merchant_id, ledger.stream(Stream.merchant(merchant_id)))
+
+
+def day_of(ledger: Ledger, merchant_id: str, instant: datetime) -> date:
+    """Return the day of the instant in the program's time zone. Raises NotFoundError."""
+    return instant.astimezone(ZoneInfo(find(ledger, merchant_id).time_zone)).date()
+
+
+def shown_terms(terms: Terms) -> api_answers.Terms:
+    """Return the terms as the API and the feed show them: amounts as decimals, null for what was never decided."""
+    least = {} if isinstance(terms.minimum_payout_minor, msgspec.UnsetType) else terms.minimum_payout_minor
+    return api_answers.Terms(
+        version=terms.version,
+        approval=terms.approval,
+        hold_days=terms.hold_days,
+        base=terms.base,
+        fixed_on_partial_refund=terms.fixed_on_partial_refund,
+        self_referral=terms.self_referral,
+        minimum_payout={currency: to_decimal_string(minor, currency) for currency, minor in sorted(least.items())},
+        max_orders_per_customer=_limit(terms.max_orders_per_customer),
+        max_months_per_customer=_limit(terms.max_months_per_customer),
+    )
+
+
+def _limit(limit: int | msgspec.UnsetType) -> int | None:
+    return None if isinstance(limit, msgspec.UnsetType) else limit
 
 
 def change_terms(

@@ -16,7 +16,6 @@ from psycopg import Connection, Cursor
 from psycopg.rows import DictRow
 
 from ledger.batch import OUTCOMES, Batch, CustomerKey, DeadLetter, Source
-from ledger.hashes import dead_letter_id
 from ledger.orders import CustomerOrders
 from ledger.store import DIRECTORY_HEAD, PositionTakenError, VersionConflictError
 
@@ -84,7 +83,7 @@ def reclassify(curs: Cursor[DictRow], source: Source, was: str, is_now: str) -> 
 def _insert_dead_letters(curs: Cursor[DictRow], letters: Sequence[DeadLetter], now: datetime) -> None:
     rows = [
         (
-            dead_letter_id(*letter.source, letter.position),
+            letter.dead_letter_id,
             letter.merchant_id,
             *letter.source,
             letter.position,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from ledger.application import Ledger, following
+from ledger.application import ATTEMPTS, Ledger, following
 from ledger.deliveries import lock, restart, settle_all
 from ledger.events import Stream, WebhookChanged
 from ledger.requests import Request
@@ -17,7 +17,6 @@ from ledger.store import VersionConflictError
 from schemas.errors import ConflictError, NotFoundError, RejectedError, RetryableError
 
 WEBHOOKS_MAX = 20
-_ATTEMPTS = 10
 
 _COLUMNS = (
     "webhook_id, merchant_id, url, types, description, status, reason, position AS reached, secret_number,"
@@ -296,7 +295,7 @@ def _act(
 ) -> Webhook:
     """Record what `decide` makes of the webhook, and return it; what changes nothing writes nothing (but `always`)."""
     stream = Stream.notice(merchant_id, "webhook", id_)
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         before = find(ledger, merchant_id, id_)
         after = decide(before)
         if after == before and not always:

@@ -4,7 +4,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
 
-PARTNERS: LiteralString = """
+# Of dated rates the last one that has begun; before the first has begun, the first: it reaches back for ever.
+_IN_FORCE: LiteralString = """ORDER BY
+        effective_at <= %(now)s DESC,
+        CASE WHEN effective_at <= %(now)s THEN effective_at END DESC,
+        CASE WHEN effective_at <= %(now)s THEN position END DESC,
+        effective_at, position
+    LIMIT 1"""
+
+PARTNERS: LiteralString = f"""
 SELECT
     partner.first_position, partner.partner_id, partner.standing, partner.registered_at, partner.changed_at,
     rate.type AS rate_type, rate.bps AS rate_bps, rate.amount_minor AS rate_minor,
@@ -23,19 +31,13 @@ SELECT
     person.name, person.email
 FROM read.partners AS partner
 CROSS JOIN LATERAL (
-    -- The last one that has begun; before the first has begun, the first: it reaches back for ever.
     SELECT * FROM read.partner_rates
     WHERE partner_rates.merchant_id = partner.merchant_id AND partner_rates.partner_id = partner.partner_id
-    ORDER BY
-        effective_at <= %(now)s DESC,
-        CASE WHEN effective_at <= %(now)s THEN effective_at END DESC,
-        CASE WHEN effective_at <= %(now)s THEN position END DESC,
-        effective_at, position
-    LIMIT 1
+    {_IN_FORCE}
 ) AS rate
 LEFT JOIN people.partners AS person
     ON person.merchant_id = partner.merchant_id AND person.partner_id = partner.partner_id
-WHERE partner.merchant_id = %(merchant_id)s"""
+WHERE partner.merchant_id = %(merchant_id)s"""  # noqa: S608 - parts of our own
 
 # One partner; or what a list is narrowed by.
 BY_ID: LiteralString = " AND partner.partner_id = %(partner_id)s"
@@ -57,13 +59,13 @@ BY_TEXT: LiteralString = """ AND (
     )
 )"""
 
-COUPONS: LiteralString = """
+COUPONS: LiteralString = f"""
 SELECT
     coupon.position, coupon.code, coupon.assigned_at, coupon.revoked_at,
     rate.type AS rate_type, rate.bps AS rate_bps, rate.amount_minor AS rate_minor
 FROM read.coupons AS coupon
 CROSS JOIN LATERAL (
-    -- As above, of the rates that the code had in these hands: until it was given to somebody again.
+    -- Of the rates that the code had in these hands: until it was given to somebody again.
     SELECT * FROM read.coupon_rates
     WHERE
         coupon_rates.merchant_id = coupon.merchant_id AND coupon_rates.code = coupon.code
@@ -74,15 +76,10 @@ CROSS JOIN LATERAL (
                 later.merchant_id = coupon.merchant_id AND later.code = coupon.code
                 AND later.position > coupon.position AND later.position <= coupon_rates.position
         )
-    ORDER BY
-        effective_at <= %(now)s DESC,
-        CASE WHEN effective_at <= %(now)s THEN effective_at END DESC,
-        CASE WHEN effective_at <= %(now)s THEN position END DESC,
-        effective_at, position
-    LIMIT 1
+    {_IN_FORCE}
 ) AS rate
 WHERE coupon.merchant_id = %(merchant_id)s AND coupon.partner_id = %(partner_id)s AND coupon.position > %(after)s
-ORDER BY coupon.position LIMIT %(rows)s"""
+ORDER BY coupon.position LIMIT %(rows)s"""  # noqa: S608 - parts of our own
 
 NOTES: LiteralString = """
 SELECT sequence, note_id, note, author, at FROM people.partner_notes

@@ -10,7 +10,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from schemas.api import Answer, Approval, Base, FixedOnPartialRefund, Query, QueryInt, Rate, SelfReferral
+from schemas.api import Answer, Base, CommissionStatus, Query, QueryInt, Rate, Standing
+from schemas.api_answers import Terms
 from schemas.money import Money
 
 FEED_LIMIT_MAX = 500
@@ -46,7 +47,6 @@ class FeedQuery(Query):
 Account = Literal["pending", "approved", "held", "in_payout", "paid", "clawed_back", "expense"]
 FactKind = Literal["refund", "cancellation", "dispute", "dispute_won"]
 CorrectionKind = Literal[FactKind, "returned"]
-State = Literal["pending", "approved", "held", "in_payout", "paid", "rejected", "reversed", "skipped"]
 
 
 class FeedPosting(Answer):
@@ -56,40 +56,26 @@ class FeedPosting(Answer):
     amount: Money
 
 
-class FeedTerms(Answer):
-    """The terms of a program."""
-
-    version: int
-    approval: Approval
-    hold_days: int
-    base: Base
-    fixed_on_partial_refund: FixedOnPartialRefund
-    self_referral: SelfReferral
-    minimum_payout: dict[str, str] = Field(description="Per currency; a currency that is not there has none.")
-    max_orders_per_customer: int | None
-    max_months_per_customer: int | None
-
-
 class OpenedData(Answer):
     """A merchant opened its program."""
 
     name: str
     currency: str
     time_zone: str
-    terms: FeedTerms
+    terms: Terms
 
 
 class TermsData(Answer):
     """New terms, in force from `occurred_at` on."""
 
-    terms: FeedTerms
+    terms: Terms
 
 
 class PartnerData(Answer):
     """A partner's standing."""
 
     partner_id: str
-    status: Literal["invited", "applied", "approved", "rejected", "paused", "banned"]
+    status: Standing
     reason: str | None = None
 
 
@@ -141,8 +127,8 @@ class MovedData(OrderData):
 
     partner_id: str
     amount: Money
-    from_status: State | None
-    to_status: State
+    from_status: CommissionStatus | None
+    to_status: CommissionStatus
     postings: list[FeedPosting]
 
 

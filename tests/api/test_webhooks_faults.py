@@ -122,7 +122,7 @@ async def test_two_senders_share_the_work_and_never_send_the_same_at_once(api, r
 
 
 async def test_what_is_recorded_while_the_log_is_looked_at_is_told_the_next_time(api, receiver, monkeypatch):
-    """An event that another process commits between two looks at the log is behind the webhook's position, not before."""
+    """What another process commits between two looks at the log is behind the webhook's position, not before."""
     await api.partner()
     webhook = await hook(api, receiver, "key.*")
     made = []

@@ -170,12 +170,11 @@ def take(step: Step, terminal: Terminal, folder: Path) -> None:
     """Run a step, again and again where the page says that it takes a while. Raises AssertionError."""
     for name, text in step.files:
         (folder / name).write_text(text)
-    answer = differs = ""
     deadline = time.monotonic() + (EVENTUALLY_S if step.eventually else 0)
-    while answer == "" or (differs and time.monotonic() < deadline):
-        answer = terminal.run(step.commands)
-        differs = difference(step, answer)
-        time.sleep(AGAIN_S if differs else 0)
+    while differs := difference(step, answer := terminal.run(step.commands)):
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(AGAIN_S)
     assert not differs, f"{step.commands}\n{differs}\nin: {answer}"
 
 

@@ -7,11 +7,10 @@ import msgspec
 from ledger import merchants
 from ledger.events import Terms
 from ledger.merchants import Merchant
-from schemas import api_answers
 from schemas.api import Listing, Page, ProgramChange, Query, Read
 from schemas.api_answers import Program, ProgramVersion
 from schemas.errors import RejectedError
-from schemas.money import to_decimal_string, to_minor
+from schemas.money import to_minor
 from web.api.calls import Call, Reply
 from web.api.cursors import cursor_of, from_cursor
 from web.api.routes import RouteTable
@@ -41,7 +40,9 @@ async def list_versions(call: Call[None, Listing]) -> Reply:
         call.merchant_id, before=place[0] if place else None, limit=call.query.limit
     )
     data = [
-        ProgramVersion(from_=row.effective_at, cause=row.cause, terms=_terms(msgspec.convert(row.terms, Terms)))
+        ProgramVersion(
+            from_=row.effective_at, cause=row.cause, terms=merchants.shown_terms(msgspec.convert(row.terms, Terms))
+        )
         for row in page.rows
     ]
     return Reply(Page[ProgramVersion](data=data, next_cursor=cursor_of(page.next)), page.position)
@@ -92,24 +93,5 @@ def _shown(merchant: Merchant) -> Program:
         name=merchant.name,
         currency=merchant.currency,
         time_zone=merchant.time_zone,
-        terms=_terms(merchant.terms),
+        terms=merchants.shown_terms(merchant.terms),
     )
-
-
-def _terms(terms: Terms) -> api_answers.Terms:
-    least = {} if isinstance(terms.minimum_payout_minor, msgspec.UnsetType) else terms.minimum_payout_minor
-    return api_answers.Terms(
-        version=terms.version,
-        approval=terms.approval,
-        hold_days=terms.hold_days,
-        base=terms.base,
-        fixed_on_partial_refund=terms.fixed_on_partial_refund,
-        self_referral=terms.self_referral,
-        minimum_payout={currency: to_decimal_string(minor, currency) for currency, minor in sorted(least.items())},
-        max_orders_per_customer=_limit(terms.max_orders_per_customer),
-        max_months_per_customer=_limit(terms.max_months_per_customer),
-    )
-
-
-def _limit(limit: int | msgspec.UnsetType) -> int | None:
-    return None if isinstance(limit, msgspec.UnsetType) else limit
