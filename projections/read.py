@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from datetime import date, datetime
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool
 
 from projections import access, customer_lists, figures, lists, partner_lists, wall
@@ -29,6 +30,7 @@ from schemas.coupons import canonical_coupon
 Row = TypeVar("Row")
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
+_BALANCE: LiteralString = ", ".join(field.name for field in fields(Balance))
 _EPOCH = date(1970, 1, 1)
 _POSITION_BITS = 40
 _FIRST, _LAST = -(2**62), 2**62
@@ -74,6 +76,25 @@ class Reads:
         if len(rows) == 1 and next(iter(rows[0].values())) is None:
             return position, []
         return position, rows
+
+    async def _rows(
+        self,
+        query: LiteralString,
+        params: Mapping[str, Any],
+        of: Callable[..., Row],
+        limit: int,
+        key: Callable[[Row], Any],
+    ) -> Page[Row, Any]:
+        """Return a page of rows, each made by `of` of the query's columns in their order; the first is never null.
+
+        Without a dictionary a row in between, which is a tenth of the time that a long page takes.
+        """
+        whole = _AS_OF + query + ") AS found ON true"
+        async with self._pool.connection() as conn, conn.cursor(row_factory=tuple_row) as cursor:
+            await cursor.execute(whole, params)
+            told = await cursor.fetchall()
+        found = [of(*row[1:]) for row in told[:limit] if row[1] is not None]
+        return Page(found, told[0][0], key(found[-1]) if len(told) > limit else None)
 
     @asynccontextmanager
     async def moment(self, merchant_id: str | None) -> AsyncIterator[AsyncConnection[Any]]:
@@ -121,10 +142,8 @@ class Reads:
             "first": _FIRST if from_on is None else place(from_on),
             "last": min(_LAST if to_on is None else place(to_on, after=True), _LAST if after is None else after),
         }  # fmt: skip
-        position, rows = await self._ask(
-            lists.commissions([name for name in lists.FILTERS if params[name] is not None]), params
-        )
-        return _page(rows, position, limit, lambda row: Commission(**row), lambda commission: commission.place)
+        query = lists.commissions([name for name in lists.FILTERS if params[name] is not None])
+        return await self._rows(query, params, Commission, limit, lambda commission: commission.place)
 
     async def commission(self, merchant_id: str, order_id: str) -> Found[Commission]:
         """Return the commission of one order."""
@@ -157,7 +176,7 @@ class Reads:
         limit: int = 50,
     ) -> Page[Balance, tuple[str, str]]:
         """Return balances in order of (partner_id, currency), which is also the key of the next page."""
-        query: LiteralString = "SELECT * FROM read.balances WHERE merchant_id = %(merchant_id)s"
+        query: LiteralString = f"SELECT {_BALANCE} FROM read.balances WHERE merchant_id = %(merchant_id)s"  # noqa: S608 - parts of our own
         if partner_id is not None:
             query += " AND partner_id = %(partner_id)s"
         if currency is not None:
@@ -170,10 +189,7 @@ class Reads:
             "merchant_id": merchant_id, "partner_id": partner_id, "currency": currency, "rows": limit + 1,
             "after_partner": after_partner, "after_currency": after_currency,
         }  # fmt: skip
-        position, rows = await self._ask(query, params)
-        return _page(
-            rows, position, limit, lambda row: Balance(**row), lambda balance: (balance.partner_id, balance.currency)
-        )
+        return await self._rows(query, params, Balance, limit, lambda balance: (balance.partner_id, balance.currency))
 
     # --- partners and programs ---
 

@@ -7,6 +7,7 @@ zone.
 
 import re
 from datetime import date, datetime
+from functools import cache
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 import jiter
@@ -136,14 +137,21 @@ class Answer(BaseModel):
         (four times as fast; `model_construct` is slower than checking).
         """
         made = cls.__new__(cls)
-        for name, value in (
-            ("__dict__", members),
-            ("__pydantic_fields_set__", set(members)),
-            ("__pydantic_extra__", None),
-            ("__pydantic_private__", None),
-        ):
-            object.__setattr__(made, name, value)
+        _put(made, "__dict__", members)
+        _put(made, "__pydantic_fields_set__", _names_of(cls))
+        _put(made, "__pydantic_extra__", None)
+        _put(made, "__pydantic_private__", None)
         return made
+
+
+# What pydantic itself makes a frozen model with.
+_put = object.__setattr__
+
+
+@cache
+def _names_of(model: type[BaseModel]) -> set[str]:
+    """Return the one set that all trusted answers of a class share; nothing changes the fields of a frozen one."""
+    return set(model.model_fields)
 
 
 Row = TypeVar("Row", bound=Answer)

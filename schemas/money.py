@@ -2,7 +2,6 @@
 
 import re
 from functools import cache, lru_cache
-from typing import Self
 
 from iso4217 import Currency
 from pydantic import BaseModel, ConfigDict, Field
@@ -73,11 +72,11 @@ class Money(BaseModel):
     amount: str = Field(examples=["10.00"], pattern=r"^-?[0-9]+(\.[0-9]+)?$")
     currency: str = Field(examples=["USD"], pattern=r"^[A-Z]{3}$")
 
-    @classmethod
+    @staticmethod
     @lru_cache(_AMOUNTS_KEPT)
-    def of(cls, minor: int, currency: str) -> Self:
+    def of(minor: int, currency: str) -> "Money":
         """Return the money that `minor` units of the currency are; the same object for the same money, often."""
-        return cls(amount=to_decimal_string(minor, currency), currency=currency)
+        return Money(amount=to_decimal_string(minor, currency), currency=currency)
 
     def to_minor(self, path: str = "$", *, negative: bool = False) -> int:
         """Return the minor units; raises RejectedError as `to_minor` does."""

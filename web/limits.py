@@ -96,15 +96,15 @@ class Limits:
         credentials = request.headers.get("Authorization")
         if credentials is None:
             return await find()
-        now_s, address = asyncio.get_running_loop().time(), address_of(request.remote)
+        now_s = asyncio.get_running_loop().time()
         digest = sha256(credentials.encode(errors="surrogateescape")).digest()
         if digest not in self._good:
-            self._check(address, now_s)
+            self._check(address_of(request.remote), now_s)
         try:
             key = await find()
         except UnauthorizedError:
             self._good.pop(digest, None)
-            self._failures.spend(address, now_s)
+            self._failures.spend(address_of(request.remote), now_s)
             raise
         self._remember(digest)
         request[_QUOTA] = quota = self._keys.spend(key.key_id, now_s)

@@ -179,7 +179,7 @@ class Endpoint:
             body=await self._body(request, services, raw),
             status=self.route.status,
             idempotency_key=idempotency_key(request.headers) if self.route.idempotent_by_key else None,
-            fingerprint=sha256(b"\n".join((request.method.encode(), request.raw_path.encode(), raw))).digest(),
+            fingerprint=b"" if self.route.reads else _fingerprint(request, raw),
         )
 
     def _bytes_max(self, services: Services) -> int:
@@ -213,6 +213,10 @@ def path_of(request: web.Request) -> Mapping[str, str]:
         if not 0 < len(value) <= _PATH_LENGTH_MAX or any(_is_control(each) for each in value):
             raise NotFoundError("thing named", value[:_PATH_LENGTH_MAX].encode("ascii", "backslashreplace").decode())
     return request.match_info
+
+
+def _fingerprint(request: web.Request, raw: bytes) -> bytes:
+    return sha256(b"\n".join((request.method.encode(), request.raw_path.encode(), raw))).digest()
 
 
 def position_of(result: Any) -> int | None:
