@@ -18,20 +18,26 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up test test-api test-kafka chaos bench lint format types schemas lock env clean
+.PHONY: help up test test-api test-browser pictures test-kafka chaos bench lint format types schemas lock env clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 # `exec`, so that Ctrl-C and a SIGTERM reach the program itself, and its clean exit is ours.
 up: $(VENV)/embedded.stamp ## start everything embedded, with a demo merchant (ARGS="--port 8080 --no-demo")
 	@exec $(BIN)/commission-ledger up $(ARGS)
 
 test: $(VENV)/dev.stamp ## the quick suite, on embedded PostgreSQL and broker (ARGS="-k intake")
-	$(PYTEST) -n $(JOBS) --dist worksteal -m "not kafka and not chaos" --ignore=tests/api $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist worksteal -m "not kafka and not chaos" --ignore=tests/api --ignore=tests/browser $(ARGS)
 
 test-api: $(VENV)/dev.stamp ## the whole API against models, matrices and schemathesis; minutes (MODEL_EXAMPLES=500)
 	$(PYTEST) -n 2 tests/api $(ARGS)
+
+test-browser: $(VENV)/dev.stamp ## the pages in Chromium, with axe; pictures go to browser-results/ (needs chromium and npm)
+	$(PYTEST) -n 2 tests/browser $(ARGS)
+
+pictures: $(VENV)/embedded.stamp $(VENV)/dev.stamp ## take the pictures of README from the demo (needs chromium)
+	$(BIN)/python -m tests.browser.pictures
 
 test-kafka: $(VENV)/dev.stamp ## the broker tests on Apache Kafka itself (needs Java 17 and Maven)
 	$(PYTEST) -m "kafka and not chaos" --kafka=apache $(ARGS)

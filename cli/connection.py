@@ -61,6 +61,13 @@ class Books:
             raise RetryableError(f"no broker: `commission-ledger up --data {self._folder.path}` does not run")
         return running.bootstrap_servers
 
+    @property
+    def public_url(self) -> str:
+        """The address under which others reach the web process, without a slash at its end."""
+        running = None if self._folder is None else self._folder.running()
+        here = running.web_url if running else f"http://{self.settings.web_host}:{self.settings.web_port}"
+        return (self.settings.public_url or here).rstrip("/")
+
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:
         """Lend the write side. It connects when it is used, so a database that is away is met only then."""

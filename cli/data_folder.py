@@ -5,7 +5,8 @@
 | `postgres/`, `postgres.log`, `broker.log` | the servers (`cli.embedded`) |
 | `logs/` | what worker, projector, web and the demo's storefront log |
 | `hash.key` | the key of the e-mail hashes: part of the books |
-| `demo.key` | the demo merchant's API key, for it is a demo |
+| `demo.key`, `demo.password` | the demo merchant's API key and its owner's first password, for it is a demo |
+| `mail/` | the letters that `up` sends to nobody |
 | `up.json`, `up.lock` | the `up` that runs now |
 """
 
@@ -36,6 +37,7 @@ class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
         self.logs = self.path / "logs"
+        self.mail = self.path / "mail"
         self.lock = FolderLock(self.path / "up.lock")
 
     def create(self) -> None:

@@ -1,24 +1,29 @@
 """The demo: a merchant with partners, so that there is something to see before the first storefront is connected."""
 
+import secrets
 from datetime import timedelta
 from typing import NamedTuple
 
 from cli.clock import now
 from cli.connection import Books
 from cli.data_folder import DataFolder
-from ledger import keys, merchants, partners
+from ledger import keys, logins, merchants, partners, users
 from ledger.access import ADMIN, Actor
 from ledger.application import Ledger
 from ledger.events import Rate, Terms
+from ledger.passwords import Passwords
 from schemas.errors import ConflictError
 
 MERCHANT_ID = "demo"
+EMAIL = "demo@shop.example"
 CAUSE = "cli/demo"
 HISTORY = timedelta(days=60)
 """How far back the demo's orders go, so that its charts have something to show."""
 
 _TERMS = Terms(approval="after_days", hold_days=14)
 _KEY = "demo.key"
+_PASSWORD = "demo.password"  # noqa: S105 - the name of a file
+_PASSWORD_BYTES = 12
 
 
 class DemoPartner(NamedTuple):
@@ -42,10 +47,11 @@ PARTNERS = (
 
 
 class Demo(NamedTuple):
-    """The demo's API key, and whether its merchant was opened just now."""
+    """The demo's API key, its owner's first password, and whether its merchant was opened just now."""
 
     api_key: str
     is_new: bool
+    password: str
 
 
 def prepare(found: Books, folder: DataFolder) -> Demo:
@@ -61,13 +67,24 @@ def prepare(found: Books, folder: DataFolder) -> Demo:
             )  # fmt: skip
             key = new.token.get_secret_value()
             folder.keep(_KEY, key)
-    return Demo(key, is_new)
+        password = folder.kept(_PASSWORD) or _set_password(ledger, folder)
+    return Demo(key, is_new, password)
+
+
+def _set_password(ledger: Ledger, folder: DataFolder) -> str:
+    password = secrets.token_urlsafe(_PASSWORD_BYTES)
+    owner = users.find(ledger, MERCHANT_ID, EMAIL)
+    logins.put_password(
+        ledger, MERCHANT_ID, owner.user_id, Passwords().hash(password), now=now(), by=Actor(CAUSE)
+    )  # fmt: skip
+    folder.keep(_PASSWORD, password)
+    return password
 
 
 def _open_program(ledger: Ledger) -> bool:
     try:
         merchants.register(
-            ledger, merchant_id=MERCHANT_ID, name="Demo Shop", currency="USD", email="demo@shop.example", terms=_TERMS,
+            ledger, merchant_id=MERCHANT_ID, name="Demo Shop", currency="USD", email=EMAIL, terms=_TERMS,
             now=now(), cause=CAUSE,
         )  # fmt: skip
     except ConflictError:

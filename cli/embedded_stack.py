@@ -44,12 +44,13 @@ class Ports(NamedTuple):
 
 
 class Addresses(NamedTuple):
-    """Where everything can be reached."""
+    """Where everything can be reached; `mail_folder` None: mail is sent in earnest."""
 
     web_url: str
     bootstrap_servers: str
     topic: str
     data: str
+    mail_folder: str | None
 
 
 class EmbeddedStack:
@@ -75,6 +76,7 @@ class EmbeddedStack:
             self._gateway.address,
             self._settings.orders_topic,
             str(self._folder.path),
+            self._mail_folder,
         )
 
     def start(self, step: Callable[[str], None], *, demo: bool) -> Demo | None:
@@ -208,8 +210,24 @@ class EmbeddedStack:
             # Everything here is on this machine: so are the receivers that somebody tries it with.
             "WEBHOOK_ALLOW_PRIVATE": "true",
             "LOG_LEVEL": self._settings.log_level or "info",
+            **self._mail(),
         }
         return {name: value for name, value in os.environ.items() if name.upper() not in ours} | told
+
+    def _mail(self) -> Mapping[str, str]:
+        """Return where the web's mail goes: where the operator says, else nowhere but into our folder."""
+        told = {
+            "SMTP_URL": self._settings.smtp_url and self._settings.smtp_url.get_secret_value(),
+            "MAIL_FROM": self._settings.mail_from,
+            "MAIL_FOLDER": self._mail_folder,
+        }
+        return {name: value for name, value in told.items() if value}
+
+    @property
+    def _mail_folder(self) -> str | None:
+        if self._settings.smtp_url is not None:
+            return None
+        return str((self._settings.mail_folder or self._folder.mail).resolve())
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """`merchant`: who runs a program here, and the keys to its books."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -10,11 +10,13 @@ from cli.connection import Books, books
 from cli.failures import UsageError
 from cli.options import Data, Json
 from cli.output import complain, print_json, say
-from ledger import keys, merchants, users
+from ledger import keys, logins, merchants, users
 from ledger.access import ADMIN, ROLES, SCOPES, Actor
+from ledger.application import Ledger
 from schemas.api import CurrencyCode, Email, Instant, Name
 from schemas.api_access import Scopes
 from schemas.order_messages import Slug
+from web.letters import reset_address
 
 CAUSE = "cli/merchant-create"
 _KEY_CAUSE = "cli/merchant-key"
@@ -46,6 +48,13 @@ class NewKey(BaseModel):
     expires: Instant | None
 
 
+class Opened(NamedTuple):
+    """What opens a new program: its API key, and the link that sets its owner's password."""
+
+    api_key: str
+    login_url: str
+
+
 @app.callback()
 def merchant() -> None:
     """Merchants, and the API keys to their books."""
@@ -62,11 +71,11 @@ def create(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Open a merchant's program, with its owner, and print its API key, which is shown this once."""
+    """Open a merchant's program, and print its API key and the link for its owner's password: both shown this once."""
     told = _checked(NewMerchant, slug=slug, name=name, currency=currency, email=email, time_zone=time_zone)
     with books(data) as found:
-        key = open_program(found, told)
-    _show_key(told.slug, key, as_json=as_json)
+        opened = open_program(found, told)
+    _show_key(told.slug, opened.api_key, login_url=opened.login_url, as_json=as_json)
 
 
 @app.command("key")
@@ -97,15 +106,26 @@ def make_key(
     _show_key(slug, new.token.get_secret_value(), as_json=as_json)
 
 
-def open_program(found: Books, told: NewMerchant) -> str:
-    """Register the merchant and return its first API key. Raises ConflictError where there is one of this slug."""
+def open_program(found: Books, told: NewMerchant) -> Opened:
+    """Register the merchant and return what opens it. Raises ConflictError where there is one of this slug."""
     with found.ledger() as ledger:
         merchants.register(
             ledger, merchant_id=told.slug, name=told.name, currency=told.currency, email=told.email,
             time_zone=told.time_zone, now=now(), cause=CAUSE,
         )  # fmt: skip
         new = keys.create(ledger, merchant_id=told.slug, name="first key", scopes=[ADMIN], now=now(), by=Actor(CAUSE))
-    return new.token.get_secret_value()
+        link = login_link(found, ledger, told.slug, told.email, CAUSE)
+    return Opened(new.token.get_secret_value(), link)
+
+
+def login_link(found: Books, ledger: Ledger, merchant_id: str, told: str, cause: str) -> str:
+    """Return a link that sets the password of the user with this id or e-mail address; those from before are worthless.
+
+    Raises NotFoundError, ConflictError `user_disabled`.
+    """
+    user = users.find(ledger, merchant_id, told)
+    made = logins.invite(ledger, merchant_id=merchant_id, user_id=user.user_id, now=now(), by=Actor(cause))
+    return reset_address(found.public_url, made.token.get_secret_value())
 
 
 def _checked(model: type[_Told], **told: Any) -> _Told:
@@ -116,10 +136,13 @@ def _checked(model: type[_Told], **told: Any) -> _Told:
         raise UsageError("; ".join(faults)) from None
 
 
-def _show_key(merchant_id: str, key: str, *, as_json: bool) -> None:
+def _show_key(merchant_id: str, key: str, *, login_url: str | None = None, as_json: bool) -> None:
     if as_json:
-        print_json({"merchant_id": merchant_id, "api_key": key})
+        print_json({"merchant_id": merchant_id, "api_key": key} | ({"login_url": login_url} if login_url else {}))
         return
     say(f"merchant  {merchant_id}")
     say(f"API key   {key}")
+    if login_url is not None:
+        say(f"log in    {login_url}")
+        complain("The link sets the owner's password, once, within 72 hours.")
     complain("The key is not kept: store it now, or make another with `commission-ledger merchant key`.")

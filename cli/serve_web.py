@@ -1,4 +1,4 @@
-"""`web`: the API."""
+"""`web`: the API and the dashboards."""
 
 import asyncio
 import gc
@@ -12,7 +12,7 @@ from aiohttp import web as http
 from cli import leash
 from cli.clock import now
 from cli.connection import Books, books
-from cli.failures import CannotError
+from cli.failures import CannotError, UsageError
 from cli.logs import configure
 from cli.options import ChildOf, Data
 from cli.pools import opened
@@ -21,6 +21,7 @@ from projections.read import Reads
 from schemas.settings import Settings
 from web.application import create_app
 from web.connections import Runner
+from web.mail import Mailer, MailOptions
 from web.services import Services, WebOptions
 
 _log = structlog.get_logger(__name__)
@@ -28,6 +29,7 @@ _log = structlog.get_logger(__name__)
 _POOL_SIZE_MAX = 8
 _COLLECT_AFTER_OBJECTS = 20_000
 _KEYS_POOL_SIZE_MAX = 4
+_NO_SENDER = "commission-ledger@localhost"
 # Requests that are under way when we are asked to stop get this long.
 _SHUTDOWN_S = 10.0
 
@@ -36,7 +38,7 @@ app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
 
 @app.command()
 def web(*, data: Data = None, child_of: ChildOf = None) -> None:
-    """Serve the API at WEB_HOST:WEB_PORT."""
+    """Serve the API and the dashboards at WEB_HOST:WEB_PORT."""
     leash.wear(child_of)
     with books(data) as found:
         configure(found.settings.log_level or "info")
@@ -57,8 +59,8 @@ async def _serve(found: Books, ledger: Ledger) -> None:
         loop.add_signal_handler(number, stop.set)
     url = found.database_url
     async with opened(url, _POOL_SIZE_MAX, walled=True) as readers, opened(url, _KEYS_POOL_SIZE_MAX) as pool:
-        options = web_options(settings, found.hash_key)
-        services = Services(ledger=ledger, reads=Reads(readers), pool=pool, now=now, options=options)
+        options, mail = web_options(settings, found.hash_key), mailer(settings)
+        services = Services(ledger=ledger, reads=Reads(readers), pool=pool, now=now, options=options, mail=mail)
         runner = Runner(create_app(services), shutdown_timeout=_SHUTDOWN_S)
         await runner.setup()
         _collect_seldom()
@@ -66,6 +68,8 @@ async def _serve(found: Books, ledger: Ledger) -> None:
             await _listen(runner, settings)
             await stop.wait()
         finally:
+            if mail is not None:
+                await mail.close()
             await runner.cleanup()
     _log.info("web stopped")
 
@@ -78,6 +82,16 @@ async def _listen(runner: http.AppRunner, settings: Settings) -> None:
         raise CannotError(f"cannot listen on {place} (WEB_HOST, WEB_PORT): {error.strerror}") from error
     host, port = runner.addresses[0][:2]
     _log.info("web started", host=host, port=port)
+
+
+def mailer(settings: Settings) -> Mailer | None:
+    """Return what sends mail, None where the environment names no way. Raises UsageError where a sender is missing."""
+    if settings.smtp_url is None and settings.mail_folder is None:
+        return None
+    if settings.mail_from is None and settings.smtp_url is not None:
+        raise UsageError("MAIL_FROM is not set: the address in whose name SMTP_URL sends")
+    sender = settings.mail_from or _NO_SENDER
+    return Mailer(MailOptions(sender, settings.smtp_url, settings.mail_folder), now)
 
 
 def web_options(settings: Settings, hash_key: bytes) -> WebOptions:

@@ -11,7 +11,7 @@ import typer
 
 from cli.connection import read_settings
 from cli.data_folder import DataFolder
-from cli.demo import Demo
+from cli.demo import EMAIL, MERCHANT_ID, Demo
 from cli.embedded.broker import binary
 from cli.embedded.postgres import binaries
 from cli.embedded_stack import TOPIC_PARTITIONS, Addresses, EmbeddedStack, Ports, StoppedError
@@ -82,14 +82,14 @@ def _teller(*, as_json: bool) -> Any:
 
 def _show(addresses: Addresses, demo: Demo | None, *, as_json: bool) -> None:
     if as_json:
-        key = {"demo_merchant": "demo", "demo_api_key": demo.api_key} if demo else {}
-        print_json({"event": "ready", **addresses._asdict(), **key})
+        print_json({"event": "ready", **addresses._asdict(), **(_told_of_demo(demo) if demo else {})})
         return
     url, data = addresses.web_url, shlex.quote(addresses.data)
     say("")
     say("Commission Ledger runs.")
     say("")
     for name, value in (
+        ("Dashboard", f"{url}/"),
         ("API", f"{url}/api/v1"),
         ("API docs", f"{url}/api/docs"),
         ("Ready", f"{url}/readyz"),
@@ -97,6 +97,7 @@ def _show(addresses: Addresses, demo: Demo | None, *, as_json: bool) -> None:
         ("Kafka", f"{addresses.bootstrap_servers}, topic {addresses.topic}, {TOPIC_PARTITIONS} partitions"),
         ("", "(kept in memory: empty after each start; what was booked stays booked)"),
         ("Data", f"{addresses.data} (logs in logs/)"),
+        ("Mail", "by SMTP_URL" if addresses.mail_folder is None else f"{addresses.mail_folder} (sent to nobody)"),
     ):
         say(f"  {name:12}{value}")
     say("")
@@ -117,9 +118,21 @@ def _program() -> str:
     return shlex.quote(os.path.relpath(called) if called.is_relative_to(Path.cwd()) else str(called))
 
 
+def _told_of_demo(demo: Demo) -> dict[str, str]:
+    return {
+        "demo_merchant": MERCHANT_ID, "demo_api_key": demo.api_key, "demo_email": EMAIL, "demo_password": demo.password
+    }  # fmt: skip
+
+
 def _show_demo(addresses: Addresses, demo: Demo) -> None:
     say("The demo merchant's storefront publishes a few orders a second.")
-    say(f"  {'API key':12}{demo.api_key}")
+    for name, value in (
+        ("Log in", f"{addresses.web_url}/login"),
+        ("E-mail", EMAIL),
+        ("Password", demo.password),
+        ("API key", demo.api_key),
+    ):
+        say(f"  {name:12}{value}")
     say("")
     say("Try:")
     say(f"  curl -H 'Authorization: Bearer {demo.api_key}' {addresses.web_url}/api/v1/balances")

@@ -1,5 +1,6 @@
 """Dead letters: look at one again, or put it away for good. Nothing of a refused message is ever lost."""
 
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from ledger.intake import Intake
 from ledger.requests import Request
 from ledger.rows import check_decision, reclassify, write_batch
 from ledger.store import VersionConflictError
-from schemas.errors import ConflictError, NotFoundError, RetryableError
+from schemas.errors import ConflictError, NotFoundError, RejectedError, RetryableError
 
 
 class Resolved(NamedTuple):
@@ -94,6 +95,47 @@ def discard(
     told = _told_of(ledger, row["merchant_id"], DeadLetterDiscarded, resolved, now, cause)
     position = ledger.record(told, beside=lambda curs: _close(curs, resolved, now), request=request, result=resolved)
     return resolved._replace(position=position)
+
+
+class ManyResolved(NamedTuple):
+    """What became of each of many dead letters, or why it stays as it is; `position`: of the last event."""
+
+    results: list[Resolved | RejectedError]
+    position: int | None
+
+
+def resolve_many(
+    ledger: Ledger,
+    action: str,
+    *,
+    dead_letter_ids: Sequence[str],
+    merchant_id: str,
+    now: datetime,
+    cause: str,
+    request: Request | None = None,
+    **details: Any,
+) -> ManyResolved:
+    """Retry or discard (with a `reason`) many of the merchant's letters, one after the other.
+
+    Each in a transaction of its own: their messages have nothing to do with one another. Raises RetryableError; those
+    that were resolved until then are, and a repetition finds them `not_open`.
+    """
+    command: Callable[..., Resolved] = retry if action == "retry" else discard
+    results: list[Resolved | RejectedError] = []
+    for dead_letter_id in dead_letter_ids:
+        try:
+            results.append(
+                command(
+                    ledger, dead_letter_id=dead_letter_id, merchant_id=merchant_id, now=now, cause=cause, **details
+                )
+            )  # fmt: skip
+        except RejectedError as error:
+            results.append(error)
+    positions = [each.position for each in results if isinstance(each, Resolved) and each.position is not None]
+    done = ManyResolved(results, max(positions, default=None))
+    if request is not None:
+        ledger.record([], request=request, result=done)
+    return done
 
 
 def _told_of(

@@ -291,8 +291,14 @@ _PARKED = tuple(f"order.{kind}_parked" for kind in ("refund", "cancellation", "d
 _WEBHOOK = tuple(
     f"webhook.{change}" for change in ("created", "changed", "rotated", "tested", "enabled", "disabled", "deleted")
 )
-_ACCESS = tuple(f"user.{change}" for change in ("created", "renamed", "role_changed", "disabled", "enabled")) + tuple(
-    f"key.{change}" for change in ("created", "rotated", "revoked")
+_ACCESS = tuple(
+    f"{whose}.{change}"
+    for whose, changes in (
+        ("user", ("created", "invited", "password_set", "renamed", "role_changed", "disabled", "enabled")),
+        ("partner", ("access_renewed", "password_set")),
+        ("key", ("created", "rotated", "revoked")),
+    )
+    for change in changes
 )
 
 _TELL: Mapping[type[Event], tuple[_Tell, tuple[str, ...]]] = {

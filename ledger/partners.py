@@ -279,11 +279,13 @@ def assign_coupon(
     if held is not None and held.partner_id == partner_id:
         ledger.record([], request=request, result=held)
         return held
+    if held is not None:
+        raise _taken(code, "$.code")
     assigned, events = _assignment(ledger, merchant_id, partner_id, code, now, cause, rate=rate, from_=from_)
     try:
         position = ledger.record(events, request=request, result=assigned)
     except VersionConflictError as error:
-        raise _taken(code) from error
+        raise _taken(code, "$.code") from error
     return assigned._replace(position=position)
 
 
@@ -437,8 +439,8 @@ def _changed(what: str) -> ConflictError:
     return ConflictError("changed_meanwhile", f"somebody else changed the {what} at the same time")
 
 
-def _taken(code: str) -> RejectedError:
-    return ConflictError.at("$.coupon_code", "coupon_taken", f"the coupon code {code!r} is taken")
+def _taken(code: str, path: str = "$.coupon_code") -> RejectedError:
+    return ConflictError.at(path, "coupon_taken", f"the coupon code {code!r} is taken")
 
 
 def _check_merchant(ledger: Ledger, merchant_id: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
+from ledger import password_links, sessions
 from ledger.access import Actor, note, once
 from ledger.application import Ledger
 from ledger.requests import Request
@@ -48,21 +49,6 @@ def find(ledger: Ledger, merchant_id: str, told: str) -> User:
     return User(**row)
 
 
-def create(
-    ledger: Ledger,
-    *,
-    merchant_id: str,
-    name: str,
-    email: str,
-    role: str,
-    now: datetime,
-    by: Actor,
-    request: Request | None = None,
-) -> User:
-    """Add a user to the merchant's and return it. Raises ConflictError `email_taken`."""
-    return once(ledger, request, lambda curs: add(curs, merchant_id, role, name, email, now, by))
-
-
 def add(
     curs: Cursor[DictRow], merchant_id: str, role: str, name: str | None, email: str, now: datetime, by: Actor
 ) -> User:
@@ -99,7 +85,7 @@ def change(
     """
 
     def work(curs: Cursor[DictRow]) -> User:
-        user = _locked(curs, merchant_id, user_id, leaves=role is not None and role != _OWNER)
+        user = locked(curs, merchant_id, user_id, leaves=role is not None and role != _OWNER)
         if name is not None and name != user.name:
             _set_name(curs, merchant_id, user_id, name)
             note(curs, merchant_id, by, now, "user.renamed", user_id)
@@ -114,7 +100,7 @@ def change(
 def disable(
     ledger: Ledger, *, merchant_id: str, user_id: str, now: datetime, by: Actor, request: Request | None = None
 ) -> User:
-    """Shut the user and the user's keys out, from now on; does nothing where they are. Returns the user.
+    """Shut the user and the user's keys out, from now on; sessions end. Does nothing where they are. Returns the user.
 
     Raises NotFoundError, ConflictError `last_owner`.
     """
@@ -138,18 +124,25 @@ def _switch(
     request: Request | None,
 ) -> User:
     def work(curs: Cursor[DictRow]) -> User:
-        user = _locked(curs, merchant_id, user_id, leaves=at is not None)
+        user = locked(curs, merchant_id, user_id, leaves=at is not None)
         if (user.disabled_at is None) is (at is None):
             return user
         _set(curs, merchant_id, user_id, role=user.role, disabled_at=at)
+        if at is not None:
+            # None of them comes to life again when the user does.
+            sessions.end_all(curs, merchant_id, user_id=user_id)
+            password_links.drop(curs, merchant_id, user_id)
         note(curs, merchant_id, by, now, "user.enabled" if at is None else "user.disabled", user_id)
         return user._replace(disabled_at=at)
 
     return once(ledger, request, work)
 
 
-def _locked(curs: Cursor[DictRow], merchant_id: str, user_id: str, *, leaves: bool) -> User:
-    """Return the user, locked; one who `leaves` the owners must leave another behind."""
+def locked(curs: Cursor[DictRow], merchant_id: str, user_id: str, *, leaves: bool = False) -> User:
+    """Return the user, locked in the caller's transaction; one who `leaves` the owners must leave another behind.
+
+    Raises NotFoundError, ConflictError `last_owner`.
+    """
     owners = [row["user_id"] for row in curs.execute(_LOCK_OWNERS, (merchant_id,))]
     row = curs.execute(_LOCK, (merchant_id, user_id)).fetchone()
     if row is None:

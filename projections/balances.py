@@ -7,6 +7,7 @@ COLUMNS = (
     "expense_minor",
 )  # fmt: skip
 KEY = ("merchant_id", "partner_id", "currency")
+PROGRAM_KEY = ("merchant_id", "currency")
 
 _PLACE = {column.removesuffix("_minor"): number for number, column in enumerate(COLUMNS)}
 # Where debit and credit of each rule stand in a row.
@@ -23,3 +24,12 @@ class Balances(dict[tuple[str, str, str], list[int]]):
             row = self.setdefault(key, [0] * len(COLUMNS))
             row[sides[0]] -= amount_minor
             row[sides[1]] += amount_minor
+
+    def of_programs(self) -> dict[tuple[str, str], list[int]]:
+        """Return what the balances of all partners add up to, per merchant and currency."""
+        found: dict[tuple[str, str], list[int]] = {}
+        for (merchant_id, _, currency), row in self.items():
+            sums = found.setdefault((merchant_id, currency), [0] * len(COLUMNS))
+            for place, amount_minor in enumerate(row):
+                sums[place] += amount_minor
+        return found

@@ -30,7 +30,9 @@ CREATE TEMPORARY TABLE IF NOT EXISTS sums (
     currency text COLLATE "C" NOT NULL,
     topic text COLLATE "C" NOT NULL,
     from_state text COLLATE "C" NOT NULL,
-    to_state text COLLATE "C" NOT NULL
+    to_state text COLLATE "C" NOT NULL,
+    debit text COLLATE "C",
+    credit text COLLATE "C"
 );
 
 -- moves --
@@ -102,13 +104,22 @@ FROM ledger.events
 WHERE notification_id > {after} AND notification_id <= {upto}
 
 -- apply early: sums (on OrderFact) --
--- What happened per partner, currency, day and kind of event: balances, revenue and conversions need no more than this.
+-- What happened per partner, currency, day and kind of event, and what that posts (no accounts: it moves no money). Balances, revenue,
+-- conversions and days need no more than this.
 INSERT INTO sums (
-    orders, amount_minor, revenue_minor, total_minor, occurred_on, merchant_id, partner_id, currency, topic, from_state, to_state
+    orders, amount_minor, revenue_minor, total_minor, occurred_on, merchant_id, partner_id, currency, topic, from_state, to_state,
+    debit, credit
 )
 SELECT
-    count(*), sum(amount_minor), sum(revenue_minor), coalesce(sum(total_minor), 0),
-    occurred_on, merchant_id, partner_id, currency, topic, from_state, to_state
-FROM facts
-WHERE order_id IS NOT NULL AND partner_id IS NOT NULL
-GROUP BY partner_id, occurred_on, merchant_id, currency, topic, from_state, to_state
+    orders, amount_minor, revenue_minor, total_minor, occurred_on, merchant_id, partner_id, currency, topic, from_state, to_state,
+    debit, credit
+FROM (
+    SELECT
+        count(*) AS orders, sum(amount_minor) AS amount_minor, sum(revenue_minor) AS revenue_minor,
+        coalesce(sum(total_minor), 0) AS total_minor,
+        occurred_on, merchant_id, partner_id, currency, topic, from_state, to_state
+    FROM facts
+    WHERE order_id IS NOT NULL AND partner_id IS NOT NULL
+    GROUP BY partner_id, occurred_on, merchant_id, currency, topic, from_state, to_state
+) AS told
+LEFT JOIN posting_rules USING (topic, from_state, to_state)

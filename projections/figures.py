@@ -12,6 +12,28 @@ _SUMMED = (
     "rejected",
 )  # fmt: skip
 
+_OURS: LiteralString = "merchant_id = %(merchant_id)s AND currency = %(currency)s"
+_THEIRS: LiteralString = f"{_OURS} AND partner_id = %(partner_id)s"
+# Of a whole program there is a row a day, so that its figures cost the same however many partners it has.
+_PROGRAM_DAYS: LiteralString = f"""
+        SELECT
+            day, gross_minor, refunded_minor, earned_minor, paid_minor, conversions, skipped, entered, reversed,
+            rejected
+        FROM read.program_days WHERE {_OURS} AND day >= %(from_on)s
+"""  # noqa: S608 - parts of our own
+_PROGRAM_OWED: LiteralString = f"read.program_balances WHERE {_OURS}"
+_PARTNER_DAYS: LiteralString = f"""
+        SELECT
+            day, gross_minor, refunded_minor,
+            earned_minor + adjusted_minor + clawed_back_minor - rejected_minor AS earned_minor, paid_minor,
+            0 AS conversions, 0 AS skipped, 0 AS entered, 0 AS reversed, 0 AS rejected
+        FROM read.revenue WHERE {_THEIRS} AND day >= %(from_on)s
+        UNION ALL
+        SELECT day, 0, 0, 0, 0, conversions, skipped, entered, reversed, rejected
+        FROM read.conversions WHERE {_THEIRS} AND day >= %(from_on)s
+"""  # noqa: S608 - parts of our own
+_PARTNER_OWED: LiteralString = f"read.balances WHERE {_THEIRS}"
+
 
 def stretches(from_on: date, to_on: date, interval: str) -> list[tuple[date, date]]:
     """Return the first and last day of each day, ISO week (from Monday) or month between the two days, cut at them.
@@ -43,8 +65,7 @@ def _end(day: date, interval: str) -> date:
 
 def query(*, of_partner: bool) -> LiteralString:
     """Return the query: a row per stretch with figures, one for all days behind the last, one for what is owed now."""
-    mine: LiteralString = " AND partner_id = %(partner_id)s" if of_partner else ""
-    whose: LiteralString = "merchant_id = %(merchant_id)s AND currency = %(currency)s" + mine
+    days, owed = (_PARTNER_DAYS, _PARTNER_OWED) if of_partner else (_PROGRAM_DAYS, _PROGRAM_OWED)
     return f"""
     SELECT
         'figures' AS kind,
@@ -54,24 +75,14 @@ def query(*, of_partner: bool) -> LiteralString:
         sum(earned_minor)::bigint AS earned_minor, sum(paid_minor)::bigint AS paid_minor,
         sum(conversions)::bigint AS conversions, sum(skipped)::bigint AS skipped, sum(entered)::bigint AS entered,
         sum(reversed)::bigint AS reversed, sum(rejected)::bigint AS rejected
-    FROM (
-        SELECT
-            day, sum(gross_minor) AS gross_minor, sum(refunded_minor) AS refunded_minor,
-            sum(earned_minor + adjusted_minor + clawed_back_minor - rejected_minor) AS earned_minor,
-            sum(paid_minor) AS paid_minor, 0 AS conversions, 0 AS skipped, 0 AS entered,
-            0 AS reversed, 0 AS rejected
-        FROM read.revenue WHERE {whose} AND day >= %(from_on)s GROUP BY day
-        UNION ALL
-        SELECT day, 0, 0, 0, 0, sum(conversions), sum(skipped), sum(entered), sum(reversed), sum(rejected)
-        FROM read.conversions WHERE {whose} AND day >= %(from_on)s GROUP BY day
-    ) AS days
+    FROM ({days}) AS days
     GROUP BY first_on
     UNION ALL
     SELECT
         'owed', NULL, NULL, NULL,
         coalesce(sum(pending_minor + approved_minor + held_minor + in_payout_minor + clawed_back_minor), 0)::bigint,
         NULL, NULL, NULL, NULL, NULL, NULL
-    FROM read.balances WHERE {whose}"""  # noqa: S608 - parts of our own
+    FROM {owed}"""  # noqa: S608 - parts of our own
 
 
 def metrics(days: Sequence[tuple[date, date]], rows: Sequence[dict[str, Any]], position: int) -> Metrics:

@@ -60,6 +60,13 @@ _WANTED: LiteralString = """wanted (state, currency, hash) AS MATERIALIZED (
 )"""
 
 
+# Of balances, a filter of each row: they are as many as partners, and change too often for an index.
+PAYABLE: dict[str, LiteralString] = {
+    "positive": " AND approved_minor + clawed_back_minor > 0",
+    "negative": " AND approved_minor + clawed_back_minor < 0",
+}
+
+
 def commissions(given: Collection[str]) -> LiteralString:
     """Return the query for those of FILTERS that are given.
 

@@ -1,8 +1,11 @@
 """The queries about partners, their codes and notes, and the rows of those that are no read model's own."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
+
+from projections.rows import Partner
 
 # Of dated rates the last one that has begun; before the first has begun, the first: it reaches back for ever.
 _IN_FORCE: LiteralString = """ORDER BY
@@ -28,7 +31,8 @@ SELECT
         WHERE tag.merchant_id = partner.merchant_id AND tag.partner_id = partner.partner_id
         ORDER BY tag.number
     ) AS tags,
-    person.name, person.email
+    person.name, person.email,
+    login.generation, login.link_expires_at, login.set_at AS password_set_at
 FROM read.partners AS partner
 CROSS JOIN LATERAL (
     SELECT * FROM read.partner_rates
@@ -37,10 +41,13 @@ CROSS JOIN LATERAL (
 ) AS rate
 LEFT JOIN people.partners AS person
     ON person.merchant_id = partner.merchant_id AND person.partner_id = partner.partner_id
+LEFT JOIN access.partner_logins AS login
+    ON login.merchant_id = partner.merchant_id AND login.partner_id = partner.partner_id
 WHERE partner.merchant_id = %(merchant_id)s"""  # noqa: S608 - parts of our own
 
 # One partner; or what a list is narrowed by.
 BY_ID: LiteralString = " AND partner.partner_id = %(partner_id)s"
+BY_IDS: LiteralString = " AND partner.partner_id = ANY(%(ids)s)"
 BY_STANDING: LiteralString = " AND partner.standing = %(standing)s"
 BY_TAG: LiteralString = """ AND EXISTS (
     SELECT FROM people.partner_tags AS tag
@@ -58,6 +65,20 @@ BY_TEXT: LiteralString = """ AND (
             AND coupon.revoked_at IS NULL AND strpos(coupon.code, %(code)s) > 0
     )
 )"""
+
+# The orders of the list, each with where the next page begins.
+SORTED: dict[str, LiteralString] = {
+    "registered": " AND partner.first_position > %(after)s ORDER BY partner.first_position",
+    "newest": " AND partner.first_position < %(after)s ORDER BY partner.first_position DESC",
+    # A page begins behind a partner, not behind a name: names stand in no address.
+    "name": """ AND person.name_folded >= '' AND (%(after)s::text = '' OR (person.name_folded, person.partner_id) > (
+        SELECT before.name_folded, before.partner_id FROM people.partners AS before
+        WHERE before.merchant_id = %(merchant_id)s AND before.partner_id = %(after)s
+    )) ORDER BY person.name_folded, person.partner_id""",
+}
+
+START: dict[str, int | str] = {"registered": 0, "newest": 2**62, "name": ""}
+"""Where each order of the list begins."""
 
 COUPONS: LiteralString = f"""
 SELECT
@@ -119,3 +140,11 @@ class Note:
     note: str
     author: str
     at: datetime
+
+
+KEYS: dict[str, Callable[[Partner], int | str]] = {
+    "registered": lambda partner: partner.first_position,
+    "newest": lambda partner: partner.first_position,
+    "name": lambda partner: partner.partner_id,
+}
+"""Behind which place the next page begins, in each order of the list."""

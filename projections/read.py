@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool
 
-from projections import access, customer_lists, figures, lists, partner_lists, wall
+from projections import access, customer_lists, figures, lists, partner_lists, program_figures, wall
 from projections.rows import (
     Balance,
     Commission,
@@ -171,23 +171,32 @@ class Reads:
         merchant_id: str,
         *,
         partner_id: str | None = None,
+        partner_ids: Sequence[str] | None = None,
         currency: str | None = None,
+        payable: str | None = None,
         after: tuple[str, str] | None = None,
         limit: int = 50,
     ) -> Page[Balance, tuple[str, str]]:
-        """Return balances in order of (partner_id, currency), which is also the key of the next page."""
+        """Return balances in order of (partner_id, currency), which is also the key of the next page.
+
+        `payable`: only those that are `positive`, or `negative`.
+        """
         query: LiteralString = f"SELECT {_BALANCE} FROM read.balances WHERE merchant_id = %(merchant_id)s"  # noqa: S608 - parts of our own
         if partner_id is not None:
             query += " AND partner_id = %(partner_id)s"
+        if partner_ids is not None:
+            query += " AND partner_id = ANY(%(partner_ids)s)"
         if currency is not None:
             query += " AND currency = %(currency)s"
+        if payable is not None:
+            query += lists.PAYABLE[payable]
         if after is not None:
             query += " AND (partner_id, currency) > (%(after_partner)s, %(after_currency)s)"
         query += " ORDER BY partner_id, currency LIMIT %(rows)s"
         after_partner, after_currency = after or ("", "")
         params = {
             "merchant_id": merchant_id, "partner_id": partner_id, "currency": currency, "rows": limit + 1,
-            "after_partner": after_partner, "after_currency": after_currency,
+            "partner_ids": partner_ids, "after_partner": after_partner, "after_currency": after_currency,
         }  # fmt: skip
         return await self._rows(query, params, Balance, limit, lambda balance: (balance.partner_id, balance.currency))
 
@@ -201,28 +210,33 @@ class Reads:
         standing: str | None = None,
         tag: str | None = None,
         search: str | None = None,
-        after: int | None = None,
+        ids: Sequence[str] | None = None,
+        sort: str = "registered",
+        after: int | str | None = None,
         limit: int = 50,
-    ) -> Page[Partner, int]:
-        """Return partners in the order in which they registered, each with the rate in force at `now`.
+    ) -> Page[Partner, int | str]:
+        """Return partners in the order of `sort` (a key of `partner_lists.SORTED`), with their rates in force at `now`.
 
         `tag` in the form of `ledger.tags.fold_tag`; `search` stands in the name, the address or a code, or begins the
-        id.
+        id. The key of the next page is a position, where they are sorted by name an id.
         """
-        query: LiteralString = partner_lists.PARTNERS + " AND partner.first_position > %(after)s"
+        query: LiteralString = partner_lists.PARTNERS
+        if ids is not None:
+            query += partner_lists.BY_IDS
         if standing is not None:
             query += partner_lists.BY_STANDING
         if tag is not None:
             query += partner_lists.BY_TAG
         if search is not None:
             query += partner_lists.BY_TEXT
-        query += " ORDER BY partner.first_position LIMIT %(rows)s"
+        query += partner_lists.SORTED[sort] + " LIMIT %(rows)s"
         params = {
-            "merchant_id": merchant_id, "now": now, "standing": standing, "tag": tag, "search": search,
-            "code": search and canonical_coupon(search), "after": after or 0, "rows": limit + 1,
+            "merchant_id": merchant_id, "now": now, "standing": standing, "tag": tag, "search": search, "ids": ids,
+            "code": search and canonical_coupon(search), "rows": limit + 1,
+            "after": partner_lists.START[sort] if after is None else after,
         }  # fmt: skip
         position, rows = await self._ask(query, params)
-        return _page(rows, position, limit, lambda row: Partner(**row), lambda partner: partner.first_position)
+        return _page(rows, position, limit, lambda row: Partner(**row), partner_lists.KEYS[sort])
 
     async def partner(self, merchant_id: str, partner_id: str, *, now: datetime) -> Found[Partner]:
         """Return one partner with the rate in force at `now`."""
@@ -285,11 +299,21 @@ class Reads:
     # --- customers ---
 
     async def customers(
-        self, merchant_id: str, *, partner_id: str | None = None, after: str | None = None, limit: int = 50
+        self,
+        merchant_id: str,
+        *,
+        partner_id: str | None = None,
+        search: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
     ) -> Page[Customer, str]:
-        """Return customers in order of their id; with `partner_id` those who are the partner's now."""
-        query = customer_lists.OF_PARTNER if partner_id is not None else customer_lists.ALL
+        """Return customers in order of their id; with `partner_id` those who are the partner's now.
+
+        `search` begins the id, or is the whole e-mail address, without case.
+        """
+        query = customer_lists.query(of_partner=partner_id is not None, searched=search is not None)
         params = {"merchant_id": merchant_id, "partner_id": partner_id, "after": after or "", "rows": limit + 1}
+        params |= customer_lists.searched(search)
         position, rows = await self._ask(query, params)
         return _page(rows, position, limit, _customer, lambda customer: customer.customer_id)
 
@@ -323,6 +347,25 @@ class Reads:
         position, rows = await self._ask(figures.query(of_partner=partner_id is not None), params)
         return figures.metrics(stretches, rows, position)
 
+    async def partner_figures(
+        self, merchant_id: str, *, currency: str, from_on: date, to_on: date, sort: str = "earned", limit: int = 10
+    ) -> tuple[int, list[program_figures.PartnerFigures]]:
+        """Return the position, and the partners with figures in these days (both included), the first by `sort`."""
+        params = program_figures.asked(merchant_id, currency, (from_on, to_on), limit)
+        position, rows = await self._ask(program_figures.partners(sort), params)
+        return position, [program_figures.PartnerFigures(**row) for row in rows]
+
+    async def program_balances(self, merchant_id: str) -> tuple[int, list[program_figures.ProgramBalance]]:
+        """Return the position, and what all partners are owed and were paid together, a row per currency."""
+        position, rows = await self._ask(program_figures.BALANCES, {"merchant_id": merchant_id})
+        return position, [program_figures.ProgramBalance(**row) for row in rows]
+
+    async def waiting(self, merchant_id: str, *, limit: int = 5) -> Found[program_figures.Waiting]:
+        """Return how much waits for somebody, and the first few partners with a negative balance."""
+        params = {"merchant_id": merchant_id, "most": program_figures.COUNTED_MAX, "owing": limit}
+        position, rows = await self._ask(program_figures.WAITING, params)
+        return Found(program_figures.waiting(rows[0]), position)
+
     # --- intake and dead letters ---
 
     async def intake(self, merchant_id: str | None = None) -> list[Partition]:
@@ -344,7 +387,13 @@ class Reads:
             return [Partition(**row) for row in await cursor.fetchall() if row["source"] is not None]
 
     async def dead_letters(
-        self, merchant_id: str | None, *, status: str | None = None, after: int | None = None, limit: int = 50
+        self,
+        merchant_id: str | None,
+        *,
+        status: str | None = None,
+        code: str | None = None,
+        after: int | None = None,
+        limit: int = 50,
     ) -> Page[DeadLetter, int]:
         """Return dead letters, newest first. A merchant of None asks as the operator: of all merchants, and of none."""
         query: LiteralString = _DEAD_LETTERS + "sequence < %(after)s"
@@ -352,15 +401,27 @@ class Reads:
             query += " AND merchant_id = %(merchant_id)s"
         if status is not None:
             query += " AND status = %(status)s"
+        if code is not None:
+            query += " AND code = %(code)s"
         query += " ORDER BY sequence DESC LIMIT %(rows)s"
         params = {
             "merchant_id": merchant_id,
             "status": status,
+            "code": code,
             "after": _LAST if after is None else after,
             "rows": limit + 1,
         }
         position, rows = await self._ask(query, params)
         return _page(rows, position, limit, lambda row: DeadLetter(**row), lambda letter: letter.sequence)
+
+    async def dead_letter_counts(self, merchant_id: str) -> tuple[int, list[tuple[str, str, int]]]:
+        """Return the position, and (status, code, count) of the merchant's dead letters, the most first."""
+        position, rows = await self._ask(
+            "SELECT status, code, count(*) AS count FROM ledger.dead_letters WHERE merchant_id = %(merchant_id)s"
+            " GROUP BY status, code ORDER BY count(*) DESC, code, status",
+            {"merchant_id": merchant_id},
+        )
+        return position, [(row["status"], row["code"], row["count"]) for row in rows]
 
     async def dead_letter(self, merchant_id: str | None, dead_letter_id: str) -> Found[DeadLetter]:
         """Return one dead letter of the merchant; a merchant of None asks as the operator."""

@@ -37,7 +37,7 @@ SELECT
     coalesce(sum(amount_minor) FILTER (WHERE credit = 'paid'), 0)
     - coalesce(sum(amount_minor) FILTER (WHERE debit = 'paid'), 0),
     occurred_on, merchant_id, partner_id, currency
-FROM sums LEFT JOIN posting_rules USING (topic, from_state, to_state)
+FROM sums
 WHERE
     from_state <> 'skipped'
     AND (revenue_minor <> 0 OR debit = 'expense' OR credit IN ('expense', 'paid') OR debit = 'paid')

@@ -84,6 +84,7 @@ class Partner:
     """A partner, with the rate that is in force at the time that was asked for and the codes held now.
 
     `rate_type` is `percentage` (then `rate_bps`) or `fixed` (then `rate_minor`). Name and e-mail are None once erased.
+    The address of the dashboard has a generation; it and its expiry are None before anything was done to them.
     """
 
     first_position: int
@@ -98,6 +99,9 @@ class Partner:
     tags: list[str]
     name: str | None
     email: str | None
+    generation: int | None
+    link_expires_at: datetime | None
+    password_set_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,10 @@ MODELS = (
     ReadModel("partners", ("partners", "partner_rates", "coupons", "coupon_rates")),
     ReadModel("assignments", ("assignments",)),
     ReadModel("commissions", ("commissions",)),
-    ReadModel("balances", ("balances",)),
+    ReadModel("balances", ("balances", "program_balances")),
     ReadModel("revenue", ("revenue",)),
     ReadModel("conversions", ("conversions",)),
+    ReadModel("days", ("program_days",)),
     ReadModel("customers", ("customers",)),
 )
 

@@ -12,7 +12,7 @@ from psycopg import Connection, sql
 
 from ledger.batch import Source
 from ledger.events import decode
-from projections import assignments, balances, conversions, folding, partners, programs, revenue
+from projections import assignments, balances, conversions, days, folding, partners, programs, revenue
 from projections.assignments import Assignments
 from projections.balances import Balances
 from projections.conversions import Conversions
@@ -254,7 +254,9 @@ def _compare_sums(conn: Connection[Any], share: Share) -> None:
         owed.take((merchant_id, partner_id, currency), move, amount_minor)
         earned.take((merchant_id, partner_id, currency, day), move, amount_minor, revenue_minor, total_minor)
         counted.take((merchant_id, partner_id, currency, day), move, orders)
-    found = share.differences
+    found, of_programs = share.differences, (balances.PROGRAM_KEY, balances.COLUMNS, owed.of_programs())
+    _compare(conn, found, "days", "program_days", days.KEY, days.COLUMNS, days.days(earned, counted), zero=True)
+    _compare(conn, found, "balances", "program_balances", *of_programs, zero=True)
     _compare(conn, found, "balances", "balances", balances.KEY, balances.COLUMNS, owed, zero=True)
     _compare(conn, found, "revenue", "revenue", revenue.KEY, revenue.COLUMNS, earned, zero=True)
     _compare(conn, found, "conversions", "conversions", conversions.KEY, conversions.COLUMNS, counted, zero=True)

@@ -105,8 +105,16 @@ AmountText = Annotated[str, StringConstraints(max_length=23, pattern=r"^[0-9]{1,
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=_SOMETHING)]
 Tags = Annotated[tuple[Tag, ...], Field(max_length=20)]
 SearchText = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=_SOMETHING)]
+# As much as an address has room for (8,190 bytes), beside the other parameters; some 200 ids of our own.
+IdsText = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=4_000, pattern=NO_CONTROL),
+    Field(description=f"Those with these ids: at most {LIMIT_MAX}, with commas between them."),
+]
 
 Standing = Literal["invited", "applied", "approved", "rejected", "paused", "banned"]
+PartnerMove = Literal["approve", "reject", "pause", "reinstate", "ban"]
+PartnerSort = Literal["registered", "newest", "name"]
 CommissionStatus = Literal["pending", "approved", "held", "in_payout", "paid", "rejected", "reversed", "skipped"]
 Outcome = Literal["earned", "adjusted", "skipped", "ignored", "duplicate", "dead_lettered"]
 Approval = Literal["immediate", "after_days", "manual"]
@@ -114,6 +122,7 @@ Base = Literal["total", "net_of_tax", "net_of_tax_and_shipping"]
 FixedOnPartialRefund = Literal["keep", "pro_rata"]
 SelfReferral = Literal["skip", "allow"]
 DeadLetterStatus = Literal["open", "retried", "discarded"]
+DashboardAccess = Literal["link_open", "link_expired", "password_set"]
 Interval = Literal["day", "week", "month"]
 Scope = Literal["read", "orders:write", "partners", "payouts", "admin"]
 
@@ -247,6 +256,12 @@ class PartnersQuery(Listing):
     search: SearchText | None = Field(
         default=None, description="Stands in the name, the e-mail address or a coupon code, or begins the id."
     )
+    ids: IdsText | None = None
+    sort: PartnerSort = Field(
+        default="registered",
+        description="`registered`: who came first, first; `newest`: who came last; `name`: without case, those without"
+        " a name last. A partner who is renamed while the pages are turned may be missed.",
+    )
 
 
 class PartnerOffer(Body):
@@ -329,7 +344,11 @@ class BalancesQuery(Listing):
     """Whose balances."""
 
     partner_id: Id | None = None
+    partner_ids: IdsText | None = None
     currency: CurrencyCode | None = None
+    payable: Literal["positive", "negative"] | None = Field(
+        default=None, description="Those that are owed something, or that owe something themselves."
+    )
 
 
 class CustomersQuery(Listing):
@@ -337,6 +356,9 @@ class CustomersQuery(Listing):
 
     partner_id: Id | None = Field(
         default=None, description="Those whom the partner brought or was given, and nobody else was given since."
+    )
+    search: SearchText | None = Field(
+        default=None, description="Begins the id, or is the whole e-mail address (case does not count)."
     )
 
 
@@ -388,3 +410,6 @@ class DeadLettersQuery(Listing):
     """Which dead letters."""
 
     status: DeadLetterStatus | None = None
+    code: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_CONTROL)] | None = Field(
+        default=None, description="Those that were refused for this reason."
+    )

@@ -41,7 +41,17 @@ class User(Answer):
     email: str | None
     role: Role
     created_at: datetime
-    disabled_at: datetime | None = Field(description="Not null: the user's keys open nothing.")
+    disabled_at: datetime | None = Field(description="Not null: the user, and the user's keys, are shut out.")
+
+
+class InvitedUser(User):
+    """A user, and the link by which the user sets a password."""
+
+    invitation_url: str | None = Field(
+        description="Works once, shown this once and kept nowhere. Null in the answer to a repeated Idempotency-Key:"
+        " whoever missed it renews the invitation."
+    )
+    invitation_expires_at: datetime
 
 
 class NewKey(Body):
@@ -98,12 +108,15 @@ class CallingKey(Answer):
 
 
 class AccessChange(Answer):
-    """One change of a user or a key: who did what, when, and in which request."""
+    """One change of a user, a key or a partner's way in: who did what, when, and in which request."""
 
     at: datetime
     type: str = Field(examples=["key.created"])
-    subject: str = Field(description="The id of the user or key that was changed.")
+    subject: str = Field(description="The id of the user, key or partner.")
     details: dict[str, Any]
-    cause: str = Field(description="`api/<key>@<request id>`, or the command that an operator ran.")
+    cause: str = Field(
+        description="`api/<key>@<request id>`, `page/<user>@<request id>`, `dashboard/<partner>@<request id>`, or the"
+        " command that an operator ran."
+    )
     key_id: str | None = Field(description="The key that was used.")
-    user_id: str | None = Field(description="The user whose key it was.")
+    user_id: str | None = Field(description="The user who was logged in, or whose key it was.")

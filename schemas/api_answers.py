@@ -9,15 +9,19 @@ from schemas.api import (
     Approval,
     Base,
     CommissionStatus,
+    DashboardAccess,
     DeadLetterStatus,
     FieldError,
     FixedOnPartialRefund,
     Interval,
     Outcome,
+    PartnerMove,
     Rate,
     SelfReferral,
     Standing,
 )
+from schemas.api_arithmetic import Arithmetic
+from schemas.api_stories import ActedBy, CommissionStep
 from schemas.money import Money
 
 
@@ -26,11 +30,27 @@ class PartnerState(Answer):
 
     id: str
     status: Standing
+    moves: list[PartnerMove] = Field(description="What may be done with the partner as it stands.")
     rate: Rate = Field(description="The rate that was decided last.")
-    dashboard_url: str = Field(
-        description="Unique, unguessable and stable: the address of the partner's own dashboard, to be sent to"
-        " the partner. The page behind it comes with the dashboards."
+    dashboard_url: str | None = Field(
+        description="Unique and unguessable: the address of the partner's own dashboard, to be sent to the partner, who"
+        " sets a password there. It stays as it is until it is renewed. Null for callers without the scope `partners`:"
+        " whoever has it could come in first."
     )
+    dashboard_access: DashboardAccess = Field(
+        description="`link_open`: whoever comes first with the address sets the password; `link_expired`: nobody did in"
+        " time, so renew it; `password_set`: the partner logs in there."
+    )
+    dashboard_link_expires_at: datetime = Field(description="Until when a password can be set for the first time.")
+
+
+class DashboardLink(Answer):
+    """The new address of a partner's dashboard. The old one leads nowhere, and a password is to be set anew."""
+
+    id: str
+    dashboard_url: str
+    dashboard_access: DashboardAccess
+    dashboard_link_expires_at: datetime
 
 
 class Partner(PartnerState):
@@ -41,6 +61,28 @@ class Partner(PartnerState):
     coupon_codes: list[str]
     tags: list[str]
     registered_at: datetime
+
+
+class Standings(Answer):
+    """How many partners a program has, by their standing."""
+
+    invited: int
+    applied: int
+    approved: int
+    rejected: int
+    paused: int
+    banned: int
+    all: int
+
+
+class PartnerRate(Answer):
+    """A rate that a partner has, had or will have: of orders placed from `from` until `until`."""
+
+    rate: Rate
+    from_: datetime = Field(alias="from", description="The first rate is that of all orders before that, too.")
+    until: datetime | None = Field(
+        description="When the next one begins; null: none does. The same as `from`: another took its place."
+    )
 
 
 class Coupon(Answer):
@@ -58,6 +100,7 @@ class Note(Answer):
     id: str
     note: str
     author: str = Field(description="Who wrote it, and by which request.")
+    by: ActedBy = Field(description="Who wrote it: the author, looked up.")
     at: datetime
 
 
@@ -125,6 +168,7 @@ class HistoryEntry(Answer):
     occurred_at: datetime
     recorded_at: datetime
     cause: str = Field(description="The Kafka position, the request, the timer or the person that made it happen.")
+    by: ActedBy
     amount: Money | None
     from_status: str | None
     to_status: str | None
@@ -132,11 +176,18 @@ class HistoryEntry(Answer):
     reference: str | None = Field(description="The merchant's own, of a payment or an entry made by hand.")
     note: str | None
     refund_id: str | None
+    kind: str | None = Field(
+        description="Of a correction: `refund`, `cancellation`, `dispute`, `dispute_won`, `returned`."
+    )
+    refund: Money | None = Field(description="What the storefront said that it gave back.")
 
 
 class CommissionStory(Commission):
     """A commission with everything that happened to it, oldest first."""
 
+    legal: list[str] = Field(description="The moves that people can make with it now, by the names of their calls.")
+    arithmetic: Arithmetic | None = Field(description="How it was computed; null where nothing was.")
+    steps: list[CommissionStep] = Field(description="What the order, and each refund of it, made the commission.")
     history: list[HistoryEntry]
 
 
@@ -243,6 +294,17 @@ class Point(Figures):
     to: date
 
 
+class Totals(Figures):
+    """The figures of all of the time."""
+
+    average_order: Money | None = Field(description="Gross revenue per conversion; null without one.")
+    commission_rate: str | None = Field(
+        description="What was earned in per cent of the net revenue, with two decimals; null where that is not more"
+        " than zero.",
+        examples=["9.75"],
+    )
+
+
 class Metrics(Answer):
     """The figures over time, and over all of it."""
 
@@ -250,7 +312,7 @@ class Metrics(Answer):
     to: date
     interval: Interval
     currency: str
-    totals: Figures
+    totals: Totals
     series: list[Point]
 
 
@@ -310,6 +372,7 @@ class DeadLetterStory(DeadLetter):
     """A dead letter with its whole message."""
 
     raw: str | None = Field(description="The message as text; bytes that are not UTF-8 are replaced.")
+    raw_base64: str | None = Field(description="The message byte by byte, as base64; null where it was erased.")
 
 
 class DeadLetterState(Answer):
@@ -348,3 +411,12 @@ class Intake(Answer):
     """Every partition."""
 
     data: list[Partition]
+
+
+class IgnoredOrders(Answer):
+    """Orders of one day and currency that came without a code, or with one that is no partner's: counted, not kept."""
+
+    day: date = Field(description="In the program's time zone.")
+    currency: str
+    orders: int
+    total: Money

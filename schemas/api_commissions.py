@@ -1,10 +1,12 @@
 """What is sent and answered where commissions are entered, marked and moved by hand."""
 
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from schemas.api import Answer, Body, CommissionStatus, CurrencyCode, Id, Instant, Reason
+from schemas.api import Answer, Body, CommissionStatus, CurrencyCode, Id, Instant, Listing, Reason
+from schemas.api_stories import ActedBy
 from schemas.money import Money
 
 BULK_MAX = 100
@@ -78,3 +80,29 @@ class BulkResults(Answer):
     """One result per order id, in order."""
 
     results: list[BulkResult]
+
+
+class PaidMarksQuery(Listing):
+    """Whose payments."""
+
+    partner_id: Id | None = None
+
+
+class PaidMark(Answer):
+    """Commissions of one partner that were marked as paid together, outside of payouts; or marked as unpaid again.
+
+    Marks that follow one another with the same day, reference and reason are one. Negative amounts came back, or never
+    went: the sum of all marks is what the partner was paid by hand.
+    """
+
+    kind: Literal["paid", "unpaid"]
+    partner_id: str
+    amount: Money
+    commissions: int = Field(description="How many were marked.")
+    order_id: str | None = Field(description="Where it is only one: which.")
+    reference: str | None = Field(description="Of a payment.")
+    note: str | None
+    reason: str | None = Field(description="Why they were marked as unpaid.")
+    occurred_on: date
+    recorded_at: datetime = Field(description="When the last of them was marked.")
+    by: ActedBy = Field(description="Who marked the last of them.")

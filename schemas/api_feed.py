@@ -226,7 +226,7 @@ class WebhookData(Answer):
 
 
 class AccessData(Answer):
-    """A user or an API key that was changed; more is in `GET /access-log`."""
+    """A user, an API key or a partner whose way in was changed; more is in `GET /access-log`."""
 
     id: str
     role: Literal["owner", "finance", "manager", "viewer"] | None = None
@@ -391,14 +391,18 @@ class WebhookTold(FeedEntry):
 
 
 class AccessTold(FeedEntry):
-    """A user or an API key was changed."""
+    """A user, an API key or a partner's way in was changed."""
 
     type: Literal[
         "user.created",
+        "user.invited",
+        "user.password_set",
         "user.renamed",
         "user.role_changed",
         "user.disabled",
         "user.enabled",
+        "partner.access_renewed",
+        "partner.password_set",
         "key.created",
         "key.rotated",
         "key.revoked",
@@ -435,6 +439,12 @@ class Feed(Answer):
     data: list[AnyEntry]
     next_after: int = Field(description="Ask for what is behind this next; also where `data` is empty.")
     more: bool = Field(description="There may be more already: ask again at once.")
+
+
+class OrderEvents(Answer):
+    """Every event of one order, oldest first."""
+
+    data: list[AnyEntry]
 
 
 def types_of(entry: type[FeedEntry]) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """What an operator may set by environment. Only `cli` reads it: the others are given what they need."""
 
+from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -57,6 +59,12 @@ class Settings(BaseSettings):
     # Open connections of each web process; each takes a file descriptor.
     web_connections_max: Annotated[int, Field(ge=1)] = 800
 
+    # Where mail goes: smtp://USER:PASSWORD@HOST:PORT (encrypted by STARTTLS) or smtps://...; user and password
+    # percent-encoded. Or else a folder, where each letter becomes a file. Neither: no mail is sent.
+    smtp_url: SecretStr | None = None
+    mail_from: Annotated[str, StringConstraints(pattern=r"^[^\s@]{1,64}@[^\s@]{1,189}$")] | None = None
+    mail_folder: Path | None = None
+
     # Webhooks may lead into the operator's own network, and need not be https. For installations whose merchants are
     # the operator's own.
     webhook_allow_private: bool = False
@@ -74,9 +82,24 @@ class Settings(BaseSettings):
     def _lower(cls, level: object) -> object:
         return level.lower() if isinstance(level, str) else level
 
+    @field_validator("smtp_url")
+    @classmethod
+    def _is_smtp(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _is_smtp_url(value.get_secret_value()):
+            raise ValueError("must be smtp://USER:PASSWORD@HOST:PORT or smtps://...")
+        return value
+
     @field_validator("postgres_enable_db_functions")
     @classmethod
     def _refuse(cls, value: str | None) -> str | None:
         if value is not None:
             raise ValueError("must not be set: with it, the eventsourcing library loses events; unset it")
         return value
+
+
+def _is_smtp_url(url: str) -> bool:
+    try:
+        told = urlsplit(url)
+        return told.scheme in {"smtp", "smtps"} and bool(told.hostname) and told.port != 0
+    except ValueError:
+        return False

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,12 @@ import pytest
 from cli.embedded import EmbeddedError, EmbeddedPostgres
 from cli.embedded.postgres import binaries
 from tests.support import postgres
+from tests.support.api import Api, running
 from tests.support.kafka import Broker, SharedBroker
+from tests.support.kcat import Kcat, kcat_on
 from tests.support.requirements import require
 from tests.support.servers import Offer, SessionServers, broker_kind, broker_missing, installed, need, new_broker
+from tests.support.service import Service
 
 TOPIC_PARTITIONS = 4
 
@@ -76,6 +79,13 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
+async def api(database_url: str) -> AsyncIterator[Api]:
+    """Yield the running application of two merchants, acme and zenith."""
+    async with running(database_url) as app:
+        yield app
+
+
+@pytest.fixture
 def server_url(request: pytest.FixtureRequest) -> str:
     """Return the shared PostgreSQL server's address, for a test that makes its databases itself."""
     return _offer(request.config, "database")["url"]
@@ -93,6 +103,20 @@ async def topic(broker: SharedBroker) -> str:
     name = f"orders-{secrets.token_hex(6)}"
     await broker.create_topic(name, TOPIC_PARTITIONS)
     return name
+
+
+@pytest.fixture
+def service(database_url: str, broker: SharedBroker, topic: str, tmp_path: Path) -> Iterator[Service]:
+    """Yield worker, projector and web, running as processes of their own."""
+    with Service(database_url, broker, topic, tmp_path / "service") as running_service:
+        yield running_service
+
+
+@pytest.fixture
+def kcat(broker: SharedBroker, topic: str) -> Iterator[Kcat]:
+    """Yield kcat on the topic."""
+    with kcat_on(broker, topic) as ready:
+        yield ready
 
 
 @pytest.fixture

@@ -2,21 +2,28 @@
 
 import json
 from collections.abc import AsyncIterator
+from functools import cache
 from pathlib import Path
 
 from aiohttp import hdrs, web
 
 from ledger.intake import Intake
+from ledger.passwords import Passwords
 from web.api import RESOURCES
 from web.api.calls import ARRIVALS, INTAKE, KNOWN_KEYS, POSITIONS, THREADS, Endpoint
 from web.api.routes import PREFIX
 from web.arrivals import Arrivals
+from web.assets import add_assets
+from web.attempts import ATTEMPTS, Attempts
 from web.docs_page import render
 from web.health import add_health
 from web.keys import KnownKeys
 from web.limits import LIMITS, Limits
 from web.measures import MEASURES, Measures
 from web.middlewares import add_headers, answer_always, measure
+from web.pages import add_pages
+from web.pages.live import add_live
+from web.passwords import HASHING, Hashing
 from web.positions import Positions
 from web.published import openapi
 from web.services import SERVICES, Services
@@ -44,6 +51,10 @@ def create_app(services: Services) -> web.Application:
     app[KNOWN_KEYS] = KnownKeys(app[ARRIVALS])
     app.on_shutdown.append(_wake)
     app[LONG_CALLS] = Turns(options.long_calls_max)
+    app[HASHING] = Hashing(Passwords(options.password_cost))
+    app[ATTEMPTS] = Attempts(options)
+    if services.mail is not None:
+        app[MEASURES].registry.register(services.mail)
     for table in RESOURCES:
         for route in table.routes:
             endpoint = Endpoint(route).__call__
@@ -52,7 +63,10 @@ def create_app(services: Services) -> web.Application:
                 app.router.add_route(hdrs.METH_HEAD, PREFIX + route.path, endpoint)
     app.on_response_prepare.append(add_headers)
     add_health(app)
+    add_pages(app)
+    add_live(app)
     _add_documentation(app)
+    add_assets(app)
     app.cleanup_ctx.append(_threads)
     return app
 
@@ -67,9 +81,16 @@ async def _threads(app: web.Application) -> AsyncIterator[None]:
     app[THREADS].close()
 
 
-def _add_documentation(app: web.Application) -> None:
+@cache
+def _documentation() -> tuple[str, str]:
+    """Return the OpenAPI document and its page; they take longer to make than all the rest of an application."""
     document = openapi()
-    text, page, css = json.dumps(document), render(document), _CSS.read_text(encoding="utf-8")
+    return json.dumps(document), render(document)
+
+
+def _add_documentation(app: web.Application) -> None:
+    text, page = _documentation()
+    css = _CSS.read_text(encoding="utf-8")
 
     async def show_document(_: web.Request) -> web.Response:
         return web.Response(text=text, content_type="application/json")

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import LiteralString
 
 import psycopg
 import structlog
 
-_CHANNEL = "events"
+EVENTS = "events"
 _RECONNECT_S = 1.0
 # More are not kept waiting.
 _WAITING_MAX = 128
@@ -19,12 +20,13 @@ class Arrivals:
     """Counts the times that the log has grown, and wakes those who wait for the next one.
 
     Listening begins with the first who waits. While the database is away nobody is woken: they look by themselves every
-    second.
+    second. `channel` is what is listened to, where that is not the log.
     """
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, channel: LiteralString = EVENTS) -> None:
         self.count = 0
         self._database_url = database_url
+        self._channel = channel
         self._changed = asyncio.Condition()
         self._listening = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -78,14 +80,14 @@ class Arrivals:
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(self._database_url, autocommit=True) as conn:
-                    await conn.execute(f"LISTEN {_CHANNEL}")
+                    await conn.execute("LISTEN " + self._channel)
                     self._listening.set()
                     # What came while nobody listened.
                     await self._tell()
                     async for _ in conn.notifies():
                         await self._tell()
             except psycopg.Error as error:
-                _log.warning("not woken by the log", reason=str(error).strip())
+                _log.warning("not woken", channel=self._channel, reason=str(error).strip())
             finally:
                 self._listening.clear()
             await asyncio.sleep(_RECONNECT_S)

@@ -13,8 +13,9 @@ from psycopg_pool import AsyncConnectionPool
 from ledger.access import effective
 from ledger.keys import digest
 from schemas.api import Scope
-from schemas.errors import ForbiddenError, UnauthorizedError
+from schemas.errors import UnauthorizedError
 from web.arrivals import Arrivals
+from web.callers import check_scope
 
 _TOKEN = re.compile(r"cl_([0-9a-f]{16})_([A-Za-z0-9_-]{43})", re.ASCII)
 _LAST_USED_EVERY = timedelta(minutes=1)
@@ -51,8 +52,12 @@ class ApiKey(NamedTuple):
 
     def check(self, scope: Scope | None) -> None:
         """Refuse a call that needs another scope: ForbiddenError `scope_missing`; None: any valid key will do."""
-        if scope is not None and scope not in self.scopes:
-            raise ForbiddenError("scope_missing", f"this call needs a key with the scope `{scope}`")
+        check_scope(self.scopes, scope, f"this call needs a key with the scope `{scope}`")
+
+    @property
+    def means(self) -> str:
+        """By what the caller came, for the causes of events."""
+        return f"api/{self.key_id}"
 
 
 class KnownKeys:

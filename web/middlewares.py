@@ -7,10 +7,15 @@ from aiohttp import hdrs, web
 
 from web.limits import LIMITS
 from web.measures import MEASURES
+from web.pages.errors import error_page, wants_page
 from web.problems import answer_error
 from web.request_ids import HEADER, request_id_of
+from web.services import SERVICES
 
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# Where the service is reached by TLS, a browser that was there once comes by nothing else for a year.
+_ONLY_TLS = "max-age=31536000"
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -28,9 +33,9 @@ async def answer_always(request: web.Request, handler: Next) -> web.StreamRespon
     except web.HTTPMethodNotAllowed as error:
         if request.method == hdrs.METH_OPTIONS:
             return web.Response(status=204, headers={"Allow": error.headers["Allow"]})
-        return answer_error(error, request_id_of(request))
+        return await _told(request, error)
     except Exception as error:  # the one place where every error becomes an answer
-        response = answer_error(error, request_id_of(request))
+        response = await _told(request, error)
         if request.writer.output_size > 0:
             # Half of another answer is out. Cut off, it is no complete one; a problem behind it would be part of it.
             response.force_close()
@@ -41,9 +46,16 @@ async def answer_always(request: web.Request, handler: Next) -> web.StreamRespon
         return response
 
 
+async def _told(request: web.Request, error: Exception) -> web.Response:
+    told = answer_error(error, request_id_of(request))
+    return await error_page(request, told) if wants_page(request) else told
+
+
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Give an answer, before it begins, the headers that every answer has, and those of the key's limits."""
     complete(request, response)
+    if request.app[SERVICES].options.public_url.startswith("https:"):
+        response.headers.setdefault("Strict-Transport-Security", _ONLY_TLS)
     response.headers.update(request.app[LIMITS].headers(request))
 
 

@@ -99,6 +99,11 @@ def answer_error(error: Exception, request_id: str) -> web.Response:
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail, request_id)
 
 
+def status_of(error: RejectedError) -> HTTPStatus:
+    """Return the status that an answer has which tells of the error."""
+    return next(status for kind, status in _STATUS if isinstance(error, kind))
+
+
 def problem(
     status: HTTPStatus,
     code: str,
@@ -130,7 +135,7 @@ def _retry_later(code: str, detail: str, request_id: str) -> web.Response:
 
 
 def _of_rejection(error: RejectedError, request_id: str) -> web.Response:
-    status = next(status for kind, status in _STATUS if isinstance(error, kind))
+    status = status_of(error)
     members = {"state": error.state, "legal": list(error.legal)} if isinstance(error, IllegalMoveError) else None
     headers: dict[str, str] = {}
     if status is HTTPStatus.UNAUTHORIZED:

@@ -1,15 +1,18 @@
 """What the application is made of; the composition root (cli) builds it, handlers get it with each call."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from aiohttp import web
+from argon2 import Parameters
+from argon2.profiles import RFC_9106_LOW_MEMORY
 from psycopg_pool import AsyncConnectionPool
 
 from ledger.application import Ledger
 from projections.read import Reads
+from web.mail import Mailer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +45,16 @@ class WebOptions:
     export_s_max: float = 1_800.0
     import_body_max: int = 32 * 1024 * 1024
     import_wait_s: float = 600.0
+    # What a password costs; whatever is dearer than what was stored is stored anew at the next login.
+    password_cost: Parameters = field(default_factory=lambda: RFC_9106_LOW_MEMORY)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
     """The write side, the read side, the pool for what belongs to no merchant yet (keys, health), and the clock.
 
-    The connections of `reads` stand behind the wall between merchants, those of `pool` do not.
+    The connections of `reads` stand behind the wall between merchants, those of `pool` do not. `mail` None: none is
+    sent, and whoever lost a password has to ask for a link.
     """
 
     ledger: Ledger
@@ -56,6 +62,7 @@ class Services:
     pool: AsyncConnectionPool[Any]
     now: Callable[[], datetime]
     options: WebOptions
+    mail: Mailer | None = None
 
 
 SERVICES = web.AppKey("services", Services)

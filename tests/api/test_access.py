@@ -6,7 +6,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from tests.support.api import JANE, NOW, running
+from tests.support.api import JANE, NOW
 from tests.support.keys import key_of
 
 FINANCE = {"name": "Fay", "email": "fay@example.com", "role": "finance"}
@@ -16,13 +16,6 @@ ROLE_SCOPES = {
     "manager": ["read", "orders:write", "partners"],
     "viewer": ["read"],
 }
-
-
-@pytest.fixture
-async def api(database_url):
-    """Yield the running application."""
-    async with running(database_url) as app:
-        yield app
 
 
 async def user(api, role="finance", **change):

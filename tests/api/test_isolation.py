@@ -7,10 +7,7 @@ the table of routes: a route for which `tests.support.worlds` has no line fails 
 import re
 from http import HTTPStatus
 
-import pytest
-
 from ledger.access import ROLES, SCOPES
-from tests.support.api import running
 from tests.support.worlds import BARE, bodies, build, missing
 from web.api import RESOURCES
 from web.api.openapi import pattern
@@ -18,25 +15,18 @@ from web.api.openapi import pattern
 ROUTES = {f"{route.method} {pattern(route.path)}": route for table in RESOURCES for route in table.routes}
 FILE = re.compile(r"\.(csv|jsonl)$")
 # What lists are filtered by that another merchant may have.
-FILTERS = ("partner_id", "customer_id", "payout_id", "search", "tag")
+FILTERS = ("partner_id", "partner_ids", "ids", "customer_id", "payout_id", "search", "tag")
 # What differs between two calls that are alike: what they made, how they call it, and what is counted on.
 NEW = ("qqa", "qqb")
 MADE = re.compile(
     r"""(?<=dashboard_url":")[^"]+|(?<=")(position|next_after|version|hold_days)":\d+"""
-    r"""|\b(p|u|n|wh|dlv|dl|note|manual)[_-][a-z0-9]{6,}|\b[0-9a-f]{16,}\b|whsec_[\w+/=-]+|qq[ab]""",
+    r"""|\b(p|u|n|wh|dlv|dl|note|manual)[_-][a-z0-9]{6,}|\b[0-9a-f]{16,}\b|whsec_[\w+/=-]+|(?<=/reset/)[\w-]+|qq[ab]""",
     re.IGNORECASE,
 )
 # A list of keys tells when they were used, and the feed how far the log has come.
 USED = re.compile(r'"last_used_at":("[^"]*"|null)|"next_after":\d+|(?<=Z,)[^,]*(?=,,)')
 COUNTED = {"Date", "RateLimit", "X-Ledger-Position"}
 REQUEST_ID = "the-same-request-id"
-
-
-@pytest.fixture
-async def api(database_url):
-    """Yield the running application."""
-    async with running(database_url) as app:
-        yield app
 
 
 def lines(ids, own, number=0):

@@ -6,18 +6,11 @@ import pytest
 
 from projections.rebuild import rebuild
 from projections.verify import verify
-from tests.support.api import JANE, NOW, running
+from tests.support.api import JANE, NOW
 from tests.support.read_models import dump, execute
 
 TEN = {"type": "percentage", "value": "10"}
 JOE = {"name": "Joe", "email": "joe@example.com", "coupon_code": "JOE"}
-
-
-@pytest.fixture
-async def api(database_url):
-    """Yield the running application."""
-    async with running(database_url) as app:
-        yield app
 
 
 async def commissions(api):
@@ -185,7 +178,7 @@ async def test_a_code_is_given_from_a_day_on(api):
     new = await api.post(f"/partners/{jane['id']}/coupons", {"code": "XMAS", "from": "2026-12-01T00:00:00Z"})
     assert new.json["from"] == "2026-12-01T00:00:00Z"
     taken = await api.post(f"/partners/{joe['id']}/coupons", {"code": "xmas"})
-    assert (taken.status, taken.code) == (409, "coupon_taken")
+    assert (taken.status, taken.code, taken.json["errors"][0]["path"]) == (409, "coupon_taken", "$.code")
     days = ("2026-11-30T23:59:59Z", "2026-12-01T00:00:00Z")
     told = await api.post("/orders", [api.order(coupon_code="xmas", occurred_at=at) for at in days])
     assert [row["outcome"] for row in told.json["results"]] == ["ignored", "earned"]

@@ -105,8 +105,10 @@ async def test_no_secret_is_written_down(served):
             conn.execute(statement)
         assert (await served.get("/balances")).status == status
     shown = " ".join([*told, *world.words, good, wrong])
-    secrets = {*TOKEN.findall(shown), *re.findall(r"whsec_([\w+/=-]{20,})", shown)}
-    assert len(secrets) >= 8, "keys and webhooks were made and rotated"
+    links = re.findall(r"/reset/([\w-]{43})", shown)
+    secrets = {*TOKEN.findall(shown), *re.findall(r"whsec_([\w+/=-]{20,})", shown), *links}
+    assert len(secrets) >= 12, "keys and webhooks were made and rotated, and users invited"
+    assert len(links) >= 4
     log = served.log.read_text()
     assert "internal_error" in log or "unexpected error" in log, "the log of the failures is looked at too"
     assert held(log, secrets) == []

@@ -20,11 +20,12 @@ from rich.table import Table
 from tests.benchmarks.endurance import growth, memory
 from tests.benchmarks.intake import intake
 from tests.benchmarks.latency import latency
+from tests.benchmarks.pages import pages
 from tests.benchmarks.readmodels import rebuild_and_verify, visible
 from tests.benchmarks.reads import fill, reads
 from tests.benchmarks.stack import Stack, running
 
-NAMES = ("intake", "visible", "rebuild", "latency", "memory", "reads", "growth")
+NAMES = ("intake", "visible", "rebuild", "latency", "memory", "reads", "pages", "growth")
 
 # What issue and design ask for: the figure, the bound, and which side of it is good.
 WANTED = {
@@ -43,6 +44,10 @@ WANTED = {
     ("reads", "balances_ratio_p50"): ("<=", 1.5),
     ("reads", "commissions_ratio_p50"): ("<=", 1.5),
     ("reads", "metrics_ratio_p50"): ("<=", 1.5),
+    ("pages", "overview_ratio_p99"): ("<=", 2),
+    ("pages", "dashboard_ratio_p99"): ("<=", 2),
+    ("pages", "overview_weight_kb"): ("<=", 300),
+    ("pages", "dashboard_weight_kb"): ("<=", 300),
     ("growth", "ratio"): (">=", 0.9),
 }
 
@@ -86,6 +91,10 @@ class Bench:
     def _reads(self) -> dict[str, Any]:
         requests = max(int(1_500 * self._scale), 200)
         return reads(self._stack, 10_000, self._size(1_000_000), self._filled(), requests)
+
+    def _pages(self) -> dict[str, Any]:
+        requests = max(int(1_000 * self._scale), 200)
+        return pages(self._stack, 10_000, self._size(1_000_000), self._filled(), requests)
 
     def _growth(self) -> dict[str, Any]:
         return growth(self._stack, self._size(100_000), self._size(3_000_000), self._size(100_000))

@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from random import Random
 
 import psycopg
-import pytest
 
 from tests.support import cdnow, shown
 from tests.support.checker import differences, unaccounted
-from tests.support.kcat import kcat_on, unpublished
+from tests.support.kcat import unpublished
 from tests.support.oracle import Oracle
 from tests.support.oracle_program import Merchant, with_partner_ids
 from tests.support.service import Client, Service, until
@@ -27,20 +26,6 @@ GARBAGE = (b"\x00", b'{"type":\x00}', b"{\r\n", b"\t|\t", b"\xff\xfe\x00\x1e", b
 APPROVED_S = 120
 # Of the whole data set, half is more than a worker books between two looks.
 FULL_HALF = 30_000
-
-
-@pytest.fixture
-def service(database_url, broker, topic, tmp_path):
-    """Yield the service, running."""
-    with Service(database_url, broker, topic, tmp_path / "service") as running:
-        yield running
-
-
-@pytest.fixture
-def kcat(broker, topic):
-    """Yield kcat on the topic."""
-    with kcat_on(broker, topic) as ready:
-        yield ready
 
 
 def open_program(service: Service) -> tuple[Client, Merchant]:

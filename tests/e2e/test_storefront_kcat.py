@@ -10,7 +10,7 @@ import pytest
 from ledger.application import Ledger
 from tests.support import found, shown
 from tests.support.checker import differences
-from tests.support.kcat import Kcat, kcat_on, unpublished
+from tests.support.kcat import Kcat, unpublished
 from tests.support.keys import key_of
 from tests.support.oracle import Books, Oracle
 from tests.support.registration import register
@@ -22,20 +22,6 @@ CURRENCIES = ("EUR", "JPY", "KWD", "USD")
 # From the first order to the last refund, dispute or win that the storefront can tell of.
 DAYS = ("2026-01-01", "2027-02-28")
 LISTS = ("/balances", "/commissions", "/customers", "/partners", "/dead-letters")
-
-
-@pytest.fixture
-def service(database_url, broker, topic, tmp_path):
-    """Yield the service, running."""
-    with Service(database_url, broker, topic, tmp_path / "service") as running:
-        yield running
-
-
-@pytest.fixture
-def kcat(broker, topic):
-    """Yield kcat on the topic."""
-    with kcat_on(broker, topic) as ready:
-        yield ready
 
 
 @pytest.fixture

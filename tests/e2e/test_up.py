@@ -1,5 +1,6 @@
 """`up`, end to end: what a new user does with it, and what happens when parts of it, or all of it, are killed."""
 
+import asyncio
 import signal
 import socket
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession, DummyCookieJar
 
 from cli.embedded.broker import binary
 from cli.embedded.postgres import binaries
@@ -112,8 +114,27 @@ def test_the_demo_sells(run, demo) -> None:
     until(lambda: any(row["approved"]["amount"] != "0.00" for row in demo.ask("/balances", key)["data"]), True)
     assert len(demo.ask("/partners", key)["data"]) == 5
     assert (demo.data / "demo.key").read_text().strip() == key
-    assert all((demo.data / name).stat().st_mode & 0o077 == 0 for name in ("demo.key", "hash.key", "logs"))
+    assert all(
+        (demo.data / name).stat().st_mode & 0o077 == 0 for name in ("demo.key", "demo.password", "hash.key", "logs")
+    )
     assert run("verify", "--data", demo.data).code == 0
+
+
+async def test_the_demo_s_owner_logs_in(demo) -> None:
+    """The e-mail address and the password that `up` shows open the dashboard; a letter becomes a file."""
+    ready, letters = demo.ready, Path(demo.ready["mail_folder"])
+    form = {"email": ready["demo_email"], "password": ready["demo_password"]}
+    async with ClientSession(ready["web_url"], cookie_jar=DummyCookieJar()) as browser:
+        async with browser.post("/login", data=form, allow_redirects=False) as entered:
+            assert (entered.status, entered.headers["Location"]) == (303, "/overview")
+            (cookie,) = entered.cookies.values()
+        headers = {"Cookie": f"{cookie.key}={cookie.value}"}
+        async with browser.get("/overview", headers=headers) as overview:
+            assert "Demo Shop" in await overview.text()
+        async with browser.post("/forgot", data=form) as asked:
+            assert "is on its way" in await asked.text()
+    to = f"To: {form['email']}"
+    await asyncio.to_thread(until, lambda: [to in file.read_text() for file in letters.glob("*.eml")], [True])
 
 
 def test_everything_listens_on_loopback(demo) -> None:

@@ -6,14 +6,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from tests.support.api import JANE, NOW, running
-
-
-@pytest.fixture
-async def api(database_url):
-    """Yield the running application."""
-    async with running(database_url) as app:
-        yield app
+from tests.support.api import JANE, NOW
 
 
 async def test_a_partner_is_registered(api):
@@ -21,13 +14,16 @@ async def test_a_partner_is_registered(api):
     answer = await api.post("/partners", JANE | {"coupon_code": " jane10 "})
     assert answer.status == 201
     partner = dict(answer.json)
-    assert partner.pop("dashboard_url").startswith(f"https://ledger.example/partners/{partner['id']}.")
+    assert partner.pop("dashboard_url").startswith(f"https://ledger.example/dashboard/{partner['id']}.")
     partner.pop("id")
     assert partner.pop("registered_at") == "2026-11-22T12:00:00Z"
     assert partner == {
         "name": "Jane",
         "email": "jane@example.com",
         "status": "approved",
+        "moves": ["pause", "ban"],
+        "dashboard_access": "link_open",
+        "dashboard_link_expires_at": "2026-12-22T12:00:00Z",
         "coupon_codes": ["JANE10"],
         "tags": [],
         "rate": {"type": "percentage", "value": "10"},

@@ -2,21 +2,11 @@
 
 import asyncio
 
-import pytest
-
 from ledger import entries, partners
 from projections.rebuild import rebuild
 from projections.verify import verify
-from tests.support.api import running
 from tests.support.keys import key_of
 from tests.support.read_models import dump
-
-
-@pytest.fixture
-async def api(database_url):
-    """Yield the running application."""
-    async with running(database_url) as app:
-        yield app
 
 
 async def enter(api, partner_id, amount="12.50", *, of="acme", key=None, **more):

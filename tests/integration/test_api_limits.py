@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
-import pytest
-
 from schemas.settings import Settings
 from tests.support.api import Api, running
 from web.connections import Connection
@@ -212,13 +210,6 @@ async def test_a_client_that_does_not_read_is_cut_off(database_url, monkeypatch)
 
 
 # --- what is no HTTP --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def api(database_url):
-    """Yield the running service."""
-    async with running(database_url) as app:
-        yield app
 
 
 NO_HTTP = (

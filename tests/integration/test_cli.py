@@ -17,18 +17,11 @@ from ledger.application import Ledger
 from ledger.intake import Intake, Message, Source
 from projections.runner import Projector
 from tests.support import oracle_program, registration
-from tests.support.commands import Commands, for_database
 from tests.support.postgres import in_database
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SERVING = {"worker", "projector", "web", "storefront"}
 CREATE = ("merchant", "create", "--slug", "acme", "--name", "Acme", "--currency", "USD", "--email", "a@acme.example")
-
-
-@pytest.fixture
-def run(capsys, database_url) -> Commands:
-    """Return the commands on this test's own database."""
-    return Commands(capsys, for_database(database_url))
 
 
 @pytest.fixture

@@ -14,15 +14,8 @@ from ledger.events import Rate
 from ledger.intake import Intake
 from projections.read import Reads
 from projections.runner import Projector
-from tests.support.commands import Commands, for_database
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def run(capsys, database_url) -> Commands:
-    """Return the commands on this test's own database."""
-    return Commands(capsys, for_database(database_url))
 
 
 @pytest.fixture

@@ -14,18 +14,12 @@ from ledger.application import Ledger
 from ledger.intake import Intake
 from tests.support import cdnow, found, oracle_program, registration
 from tests.support.checker import differences
-from tests.support.commands import Commands, Done, for_database
+from tests.support.commands import Done
 from tests.support.oracle import Message, Oracle
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HEADING = "order_id,occurred_at,currency,total,coupon_code,customer_id,customer_email"
 AT = "2026-11-22T10:00:00Z"
-
-
-@pytest.fixture
-def run(capsys, database_url) -> Commands:
-    """Return the commands on this test's own database."""
-    return Commands(capsys, for_database(database_url))
 
 
 @pytest.fixture

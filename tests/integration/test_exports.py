@@ -13,22 +13,13 @@ import pytest
 
 from projections.read import Reads
 from tests.support import random_log
-from tests.support.api import running
+from tests.support.api import JOE, running
 from tests.support.keys import key_of
 from web.api import RESOURCES, exports
 from web.api.exports import rows_of
 from web.api.openapi import pattern
 from web.api.routes import PREFIX
 from web.streams import LONG_CALLS
-
-JOE = {"name": "Joe", "email": "joe@example.com", "coupon_code": "JOE5", "rate": {"type": "fixed", "value": "5.00"}}
-
-
-@pytest.fixture
-async def api(database_url):
-    """Yield the running application."""
-    async with running(database_url) as app:
-        yield app
 
 
 @pytest.fixture

@@ -16,13 +16,6 @@ from web.api.calls import ARRIVALS, INTAKE
 JOHN = {"name": "John", "email": "john@example.com", "coupon_code": "JOHN5", "rate": {"type": "fixed", "value": "5.00"}}
 
 
-@pytest.fixture
-async def api(database_url):
-    """Yield the API of two merchants."""
-    async with running(database_url) as found:
-        yield found
-
-
 async def everything(api, *, limit=3, of="acme", types=""):
     """Return the whole feed, read page by page, as a consumer reads it."""
     found, after = [], 0

@@ -18,13 +18,6 @@ PARTNERS = "name,email,coupon_code,rate_type,rate_value,status"
 BALANCES = "partner,currency,amount,as_of,reference"
 
 
-@pytest.fixture
-async def api(database_url):
-    """Yield the running application."""
-    async with running(database_url) as app:
-        yield app
-
-
 async def send(api, kind, *lines, media_type="text/csv", of="acme", **options):
     """Send a file of these lines and return the answer."""
     body = b"".join((line.encode() if isinstance(line, str) else line) + b"\n" for line in lines)

@@ -6,18 +6,10 @@ import pytest
 
 from ledger import keys
 from ledger.access import Actor
-from tests.support.api import running
 from tests.support.keys import key_of
 from tests.support.waiting import until
 from web import keys as web_keys
 from web.api.calls import ARRIVALS
-
-
-@pytest.fixture
-async def api(database_url):
-    """Yield the running application."""
-    async with running(database_url) as app:
-        yield app
 
 
 @pytest.fixture

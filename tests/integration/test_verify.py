@@ -80,6 +80,19 @@ DAMAGES = {
         "UPDATE read.conversions SET reversed = reversed + 1 WHERE merchant_id = 'shop' AND partner_id = 'p2'",
         "conversions shop/p2/",
     ),
+    "day of a program": (
+        "UPDATE read.program_days SET skipped = skipped + 1 WHERE " + SHOP_USD,  # noqa: S608
+        "days shop/USD/",
+    ),
+    "day of a program, missing": (
+        "DELETE FROM read.program_days WHERE " + SHOP_USD,  # noqa: S608
+        "days shop/USD/",
+    ),
+    "balance of a program": (
+        "UPDATE read.program_balances SET held_minor = held_minor + 1, expense_minor = expense_minor - 1 WHERE "  # noqa: S608
+        + SHOP_USD,
+        "balances shop/USD: held_minor should be",
+    ),
     "customer": (
         "UPDATE read.customers SET partner_id = 'p9' WHERE customer_id = 'anna' AND " + SHOP_USD,  # noqa: S608
         "customers shop/anna/USD: partner_id should be p",

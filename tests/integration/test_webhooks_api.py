@@ -3,18 +3,8 @@
 import json
 
 import psycopg
-import pytest
-
-from tests.support.api import running
 
 URL = "https://shop.example.com/hooks/ledger?token=keep-this"
-
-
-@pytest.fixture
-async def api(database_url):
-    """Yield the API as an operator runs it: nothing private."""
-    async with running(database_url) as found:
-        yield found
 
 
 async def create(api, **change):

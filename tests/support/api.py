@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from threading import Thread
 from typing import Any
 
 from aiohttp.test_utils import TestClient, TestServer
+from argon2.profiles import CHEAPEST
 from psycopg_pool import AsyncConnectionPool
 
 from ledger import merchants
@@ -19,6 +21,7 @@ from projections.runner import Projector
 from tests.support.keys import key_of
 from web.application import create_app
 from web.connections import Runner
+from web.mail import Mailer
 from web.services import Services, WebOptions
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -29,8 +32,15 @@ JANE = {
     "coupon_code": "JANE10",
 }
 
-# Tests ask faster than callers may.
-_UNLIMITED: dict[str, Any] = {"rate_burst": 10**9, "failures_burst": 10**9}
+JOE = {"name": "Joe", "email": "joe@example.com", "coupon_code": "JOE5", "rate": {"type": "fixed", "value": "5.00"}}
+
+# Tests ask faster than callers may, and their passwords are worth little.
+_CHOICES: dict[str, Any] = {
+    "public_url": "https://ledger.example",
+    "rate_burst": 10**9,
+    "failures_burst": 10**9,
+    "password_cost": CHEAPEST,
+}
 
 
 @dataclass
@@ -125,7 +135,7 @@ class _Server(TestServer):
 
 
 @asynccontextmanager
-async def running(database_url: str, **options: Any) -> AsyncIterator[Api]:
+async def running(database_url: str, *, mail: Mailer | None = None, **options: Any) -> AsyncIterator[Api]:
     """Yield the application of two merchants: acme and zenith (both USD, manual approval)."""
     async with AsyncExitStack() as stack:
         ledger = Ledger(database_url, hash_key=b"hash key of the tests", pool_size=6)
@@ -133,12 +143,27 @@ async def running(database_url: str, **options: Any) -> AsyncIterator[Api]:
         keys = await asyncio.to_thread(_open_programs, ledger)
         pool = await stack.enter_async_context(_pool(database_url))
         readers = await stack.enter_async_context(_pool(database_url, configure=wall.stand_behind))
-        choices = WebOptions(public_url="https://ledger.example", secret=b"secret of the tests", **_UNLIMITED | options)
-        services = Services(ledger=ledger, reads=Reads(readers), pool=pool, now=lambda: api.now, options=choices)
+        choices = WebOptions(secret=b"secret of the tests", **_CHOICES | options)
+        services = Services(
+            ledger=ledger, reads=Reads(readers), pool=pool, now=lambda: api.now, options=choices, mail=mail
+        )  # fmt: skip
         client = await stack.enter_async_context(TestClient(_Server(create_app(services))))
         api = Api(client, ledger, database_url, keys)
         await api.project()
         yield api
+
+
+@asynccontextmanager
+async def kept_up(database_url: str) -> AsyncIterator[None]:
+    """Keep the read models at the head of the log while inside, as the projector does."""
+    projector = Projector(database_url)
+    thread = Thread(target=projector.run, name="projector")
+    thread.start()
+    try:
+        yield
+    finally:
+        projector.stop()
+        await asyncio.to_thread(thread.join)
 
 
 def _pool(database_url: str, **options: Any) -> AsyncConnectionPool[Any]:

@@ -10,6 +10,7 @@ from tests.support.api import Api
 RATE = {"type": "percentage", "value": "10"}
 WHY = {"reason": "because"}
 AT = "2026-11-22T10:00:00Z"
+MONTH = "2026-11"
 _PARTNER = "name,email,coupon_code,rate_type,rate_value"
 _ORDER = "order_id,occurred_at,currency,total,coupon_code"
 
@@ -34,7 +35,8 @@ async def build(api: Api, merchant_id: str) -> World:
     await building.one("other")
     await api.project()
     own_words = [f"-of-{merchant_id}", f"@{merchant_id}.", f"{merchant_id}.example", *building.words]
-    return World(merchant_id, ids, [*ids.values(), *own_words], building.requests)
+    own_ids = [value for name, value in ids.items() if name != "month"]
+    return World(merchant_id, ids, [*own_ids, *own_words], building.requests)
 
 
 class _Building:
@@ -64,12 +66,12 @@ class _Building:
         webhook = await self._made(
             "/webhooks", {"url": f"https://{which}.{self._merchant_id}.example/", "types": ["*"]}
         )
-        self.words += [key["api_key"], partner["dashboard_url"], webhook["secret"]]
+        self.words += [key["api_key"], partner["dashboard_url"], webhook["secret"], user["invitation_url"]]
         delivery = await self._made(f"/webhooks/{webhook['id']}/test", {})
         return {
             "partner_id": partner["id"], "code": f"CODE-{whose}".upper(), "order_id": order_id,
             "customer_id": customer_id, "note_id": note["id"], "user_id": user["id"], "key_id": key["id"],
-            "dead_letter_id": letter["id"], "webhook_id": webhook["id"], "delivery_id": delivery["id"],
+            "dead_letter_id": letter["id"], "webhook_id": webhook["id"], "delivery_id": delivery["id"], "month": MONTH,
         }  # fmt: skip
 
     async def _made(self, path: str, body: Any) -> dict[str, Any]:
@@ -81,8 +83,8 @@ class _Building:
 
 
 def missing(ids: Ids) -> dict[str, str]:
-    """Return ids of the same form and length, of which there is none."""
-    return {name: _like(value, name) for name, value in ids.items()}
+    """Return ids of the same form and length, of which there is none; a month is the same for everybody."""
+    return {name: value if name == "month" else _like(value, name) for name, value in ids.items()}
 
 
 def _like(value: str, name: str) -> str:
@@ -104,6 +106,17 @@ def _other(character: str, number: int) -> str:
 _KINDS = {"bcdef": (True, False), "BCDEF": (False, False), "234567": (False, True)}
 
 
+# Routes that take a body with nothing in it.
+NOTHING = (
+    "POST /partners/{partner_id}/approve", "POST /partners/{partner_id}/reinstate",
+    "POST /partners/{partner_id}/dashboard-link", "POST /commissions/{order_id}/approve",
+    "POST /commissions/{order_id}/release", "POST /dead-letters/{dead_letter_id}/retry",
+    "POST /users/{user_id}/invite", "POST /users/{user_id}/disable", "POST /users/{user_id}/enable",
+    "POST /webhooks/{webhook_id}/rotate", "POST /webhooks/{webhook_id}/test", "POST /webhooks/{webhook_id}/enable",
+    "POST /webhooks/{webhook_id}/disable", "POST /webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver",
+)  # fmt: skip
+
+
 def bodies(ids: Ids, own: Ids, new: str, days: int) -> dict[str, list[Any]]:
     """Return the bodies to send on each route that takes one, which name `ids` wherever a body can name anything.
 
@@ -115,16 +128,13 @@ def bodies(ids: Ids, own: Ids, new: str, days: int) -> dict[str, list[Any]]:
         "type": "order.refunded", "event_id": f"r-{new}", "occurred_at": AT, "currency": "USD", "refund_id": f"r-{new}",
         "amount": "1.00", "order_id": ids["order_id"],
     }  # fmt: skip
-    nothing: list[Any] = [{}]
-    return {
+    return {name: [{}] for name in NOTHING} | {
         "POST /partners": [partner | {"coupon_code": ids["code"]}],
         "POST /partners/apply": [partner | {"email": f"{new}@a.example"}],
         "POST /partners/invite": [partner | {"email": f"{new}@i.example"}],
         "PATCH /partners/{partner_id}": [{"name": new}, {"rate": RATE}, {"tags": [new]}],
-        "POST /partners/{partner_id}/approve": nothing,
         "POST /partners/{partner_id}/reject": [WHY],
         "POST /partners/{partner_id}/pause": [WHY],
-        "POST /partners/{partner_id}/reinstate": nothing,
         "POST /partners/{partner_id}/ban": [WHY],
         "POST /partners/{partner_id}/coupons": [{"code": new}, {"code": ids["code"]}],
         "PATCH /partners/{partner_id}/coupons/{code}": [{"rate": RATE}],
@@ -141,46 +151,47 @@ def bodies(ids: Ids, own: Ids, new: str, days: int) -> dict[str, list[Any]]:
             {"action": "approve", "order_ids": [ids["order_id"]]},
             {"action": "mark-paid", "order_ids": [ids["order_id"]], "reference": new},
         ],
-        "POST /commissions/{order_id}/approve": nothing,
         "POST /commissions/{order_id}/reject": [WHY],
         "POST /commissions/{order_id}/reopen": [WHY],
         "POST /commissions/{order_id}/hold": [WHY],
-        "POST /commissions/{order_id}/release": nothing,
         "POST /commissions/{order_id}/mark-paid": [{"reference": new}],
         "POST /commissions/{order_id}/mark-unpaid": [WHY],
         "POST /customers/{customer_id}/reassign": [
             {"partner_id": ids["partner_id"], **WHY}, {"partner_id": own["partner_id"], **WHY},
         ],
         "PATCH /program": [{"hold_days": days}],
-        "POST /dead-letters/{dead_letter_id}/retry": nothing,
         "POST /dead-letters/{dead_letter_id}/discard": [WHY],
+        "POST /dead-letters/bulk": [
+            {"action": "retry", "dead_letter_ids": [ids["dead_letter_id"]]},
+            {"action": "discard", "dead_letter_ids": [ids["dead_letter_id"]], **WHY},
+        ],
         "POST /imports/partners": [f"{_PARTNER}\nI,i@{new}.example,{ids['code']},fixed,1.00\n"],
         "POST /imports/orders": [f"{_ORDER}\ni-{new},{AT},USD,1.00,{ids['code']}\n"],
         "POST /imports/balances": [f"partner,currency,amount,as_of\n{ids['partner_id']},USD,1.00,2026-11-01\n"],
         "POST /users": [{"name": new, "email": f"{new}@n.example", "role": "viewer"}],
         "PATCH /users/{user_id}": [{"name": new}, {"role": "owner"}],
-        "POST /users/{user_id}/disable": nothing,
-        "POST /users/{user_id}/enable": nothing,
         "POST /keys": [{"name": new, "scopes": ["read"], "user_id": ids["user_id"]}],
         "POST /keys/{key_id}/rotate": [{"overlap_s": 0}],
         "POST /webhooks": [{"url": f"https://{new}.example/hook", "types": ["*"]}],
         "PATCH /webhooks/{webhook_id}": [{"description": new}],
-        "POST /webhooks/{webhook_id}/rotate": nothing,
-        "POST /webhooks/{webhook_id}/test": nothing,
-        "POST /webhooks/{webhook_id}/enable": nothing,
-        "POST /webhooks/{webhook_id}/disable": nothing,
         "POST /webhooks/{webhook_id}/replay": [{"after": 0}],
-        "POST /webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver": nothing,
     }  # fmt: skip
 
 
 # Routes that take no body. A list has its files (`.csv`, `.jsonl`) beside it, which follow from it.
 BARE = {
     "GET /partners", "GET /partners/{partner_id}", "GET /partners/{partner_id}/coupons",
-    "GET /partners/{partner_id}/notes", "DELETE /partners/{partner_id}/coupons/{code}",
+    "GET /partners/{partner_id}/notes", "GET /partners/{partner_id}/rates", "GET /partners/standings",
+    "GET /partners/{partner_id}/history",
+    "DELETE /partners/{partner_id}/coupons/{code}",
     "DELETE /partners/{partner_id}/notes/{note_id}", "GET /commissions", "GET /commissions/{order_id}",
-    "GET /balances", "GET /customers", "GET /customers/{customer_id}", "GET /metrics", "GET /program",
-    "GET /program/versions", "GET /dead-letters", "GET /dead-letters/{dead_letter_id}", "GET /intake", "GET /journal",
+    "GET /commissions/{order_id}/events", "GET /paid-marks",
+    "GET /partners/{partner_id}/statements", "GET /partners/{partner_id}/statements/{month}",
+    "GET /partners/{partner_id}/waiting",
+    "GET /balances", "GET /customers", "GET /customers/{customer_id}", "GET /metrics", "GET /metrics/partners",
+    "GET /waiting", "GET /program/balances", "GET /program",
+    "GET /program/versions", "GET /dead-letters", "GET /dead-letters/counts", "GET /dead-letters/{dead_letter_id}",
+    "GET /intake", "GET /intake/ignored", "GET /journal",
     "GET /users", "GET /users/{user_id}", "GET /key", "GET /keys", "DELETE /keys/{key_id}", "GET /access-log",
     "GET /events", "GET /webhooks", "GET /webhooks/{webhook_id}", "DELETE /webhooks/{webhook_id}",
     "GET /webhooks/{webhook_id}/deliveries",

@@ -24,7 +24,8 @@ WORDS = {
 CHANGES = {
     "WebhookChanged": ["created", "changed", "rotated", "tested", "enabled", "disabled", "deleted"],
     "AccessChanged": [
-        *("user.created", "user.renamed", "user.role_changed", "user.disabled", "user.enabled"),
+        *("user.created", "user.invited", "user.password_set", "user.renamed", "user.role_changed", "user.disabled"),
+        *("user.enabled", "partner.access_renewed", "partner.password_set"),
         *("key.created", "key.rotated", "key.revoked"),
     ],
 }

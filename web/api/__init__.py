@@ -15,21 +15,29 @@ from web.api.keys import keys
 from web.api.metrics import metrics
 from web.api.notes import notes
 from web.api.orders import orders
+from web.api.paid_marks import paid_marks
+from web.api.partner_history import partner_history
 from web.api.partners import partner_calls
 from web.api.program import program
+from web.api.program_figures import program_figures
 from web.api.routes import RouteTable
+from web.api.statements import statement_calls
 from web.api.users import users
 from web.api.webhooks import webhook_calls
 
 RESOURCES: tuple[RouteTable, ...] = (
     partner_calls,
+    partner_history,
     coupons,
     notes,
     orders,
     commissions,
+    paid_marks,
     balances,
+    statement_calls,
     customers,
     metrics,
+    program_figures,
     program,
     dead_letter_calls,
     intake,

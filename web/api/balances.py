@@ -4,6 +4,7 @@ from projections import rows
 from schemas.api import BalancesQuery, Page
 from schemas.api_answers import Balance
 from schemas.money import Money
+from web.api.bodies import ids_of
 from web.api.calls import Call, Reply
 from web.api.cursors import cursor_of, from_cursor
 from web.api.routes import RouteTable
@@ -17,7 +18,8 @@ async def list_balances(call: Call[None, BalancesQuery]) -> Reply:
     query = call.query
     place = from_cursor(query.cursor, str, str)
     page = await call.services.reads.balances(
-        call.merchant_id, partner_id=query.partner_id, currency=query.currency,
+        call.merchant_id, partner_id=query.partner_id, partner_ids=ids_of(query.partner_ids, "query.partner_ids"),
+        currency=query.currency, payable=query.payable,
         after=(place[0], place[1]) if place else None, limit=query.limit,
     )  # fmt: skip
     data = [_shown(row) for row in page.rows]

@@ -11,6 +11,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from schemas.api import LIMIT_MAX
 from schemas.errors import Fault, RejectedError
 from schemas.json_text import FAULTS_MAX, decode, step
 from web.problems import MalformedError, MediaTypeError, TooLargeError, TooSlowError
@@ -90,6 +91,16 @@ def check_days(first: date | None, last: date | None) -> None:
     """Refuse a range of days that ends before it begins: RejectedError `bad_range`."""
     if first is not None and last is not None and last < first:
         raise RejectedError.at("query.to", "bad_range", "must not be before `from`")
+
+
+def ids_of(told: str | None, path: str) -> list[str] | None:
+    """Return the ids that stand there with commas between them. Raises RejectedError `too_many`."""
+    if told is None:
+        return None
+    ids = [each for each in told.split(",") if each]
+    if len(ids) > LIMIT_MAX:
+        raise RejectedError.at(path, "too_many", f"at most {LIMIT_MAX} ids")
+    return ids
 
 
 def idempotency_key(headers: Mapping[str, str]) -> str | None:

@@ -18,7 +18,8 @@ from schemas.errors import ConflictError, LedgerError, NotFoundError, RetryableE
 from web.api.bodies import idempotency_key, parse_body, parse_query, read_body
 from web.api.routes import FileHandler, Handler, Route
 from web.arrivals import Arrivals
-from web.keys import ApiKey, KnownKeys, find_key
+from web.callers import Caller
+from web.keys import KnownKeys, find_key
 from web.limits import LIMITS
 from web.positions import Positions
 from web.request_ids import request_id_of
@@ -49,13 +50,13 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Call(Generic[_Body, _Query]):
-    """One call: who asks (the merchant comes from the key and from nowhere else), when, and for what."""
+    """One call: who asks (the merchant comes from the key or the session and from nowhere else), when, and for what."""
 
     services: Services
     intake: Intake
     threads: Threads
     arrivals: Arrivals
-    key: ApiKey
+    key: Caller
     now: datetime
     request_id: str
     path: Mapping[str, str]
@@ -72,8 +73,8 @@ class Call(Generic[_Body, _Query]):
 
     @property
     def cause(self) -> str:
-        """What is written into events: the request, and the key that made it."""
-        return f"api/{self.key.key_id}@{self.request_id}"
+        """What is written into events: the request, and the key or the user that made it."""
+        return f"{self.key.means}@{self.request_id}"
 
     @property
     def actor(self) -> Actor:

@@ -7,19 +7,22 @@ from typing import Any
 
 from ledger import approvals, entries, history
 from ledger.approvals import ManyMoved, Moved
+from ledger.commissions import fold, legal_by_hand
 from ledger.entries import Entry
 from ledger.hashes import entry_id
 from projections import rows
 from schemas.api import Because, CommissionsQuery, Nothing, Page, Query, Read
 from schemas.api_answers import Commission, CommissionState, CommissionStory
 from schemas.api_commissions import BulkMove, BulkResult, BulkResults, MoveError, NewEntry, Payment, PaymentBack
+from schemas.api_feed import OrderEvents
 from schemas.errors import Fault, IllegalMoveError, NotFoundError, RejectedError
 from schemas.money import Money, to_minor
+from web.api.actors import actors_of
 from web.api.bodies import check_days
 from web.api.calls import Call, Reply
 from web.api.cursors import cursor_of, from_cursor
 from web.api.routes import RouteTable
-from web.api.stories import entry_of
+from web.api.stories import arithmetic_of, entry_of, steps_of
 
 commissions = RouteTable("commissions")
 
@@ -48,8 +51,30 @@ async def show_commission(call: Call[None, Read]) -> Reply:
         raise NotFoundError("commission", order_id)
     told = await call.run(lambda: history.of_order(call.services.ledger, call.merchant_id, order_id))
     # The log may be ahead of the read models: the story ends where the figures beside it do.
-    entries = [entry_of(entry.version, entry.event) for entry in told if entry.position <= found.position]
-    return Reply(CommissionStory(**shown(found.row), history=entries), found.position)
+    seen = [entry for entry in told if entry.position <= found.position]
+    events = [entry.event for entry in seen]
+    by = await actors_of(call, [event.cause for event in events])
+    story = CommissionStory(
+        **shown(found.row), legal=list(legal_by_hand(fold(events))), arithmetic=arithmetic_of(events),
+        steps=steps_of(events, found.row.currency),
+        history=[entry_of(entry.version, entry.event, by[entry.event.cause]) for entry in seen],
+    )  # fmt: skip
+    return Reply(story, found.position)
+
+
+@commissions.get("/commissions/{order_id:[^/]+}/events", query=Read, answer=OrderEvents)
+async def list_order_events(call: Call[None, Read]) -> Reply:
+    """List the events of one order, as the feed tells them: with all that they say, and the postings of each.
+
+    The sum of the postings is what the commission stands at, account by account.
+    """
+    order_id = call.path["order_id"]
+    found = await call.services.reads.commission(call.merchant_id, order_id)
+    if found.row is None:
+        raise NotFoundError("commission", order_id)
+    told = await call.run(lambda: history.told_of_order(call.services.ledger, call.merchant_id, order_id))
+    data = [entry for entry in told if entry.position <= found.position]
+    return Reply(OrderEvents(data=data), found.position)
 
 
 @commissions.post("/commissions", body=NewEntry, answer=CommissionState, status=HTTPStatus.CREATED, scope="partners")
@@ -163,7 +188,7 @@ def _state(moved: Moved) -> CommissionState:
 
 
 # What the single calls take, by the name of the move: what must be there, and what may be.
-_TAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+TAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "reject": (("reason",), ()),
     "reopen": (("reason",), ()),
     "hold": (("reason",), ()),
@@ -174,7 +199,7 @@ _TAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 def _details(body: BulkMove) -> dict[str, Any]:
     """Return what the move takes. Raises RejectedError for what is missing, and for what it does not take."""
-    required, optional = _TAKES.get(body.action, ((), ()))
+    required, optional = TAKES.get(body.action, ((), ()))
     given = {name: getattr(body, name) for name in ("reason", "reference", "note") if getattr(body, name) is not None}
     faults = [
         *(Fault(f"$.{name}", "missing", f"{body.action} needs it") for name in required if name not in given),

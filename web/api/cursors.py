@@ -3,6 +3,7 @@
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
+from datetime import date, datetime
 from typing import Any
 
 from schemas.errors import RejectedError
@@ -32,6 +33,25 @@ def from_cursor(cursor: str | None, *kinds: type) -> tuple[Any, ...] | None:
     if not _fits(place, kinds):
         raise _bad()
     return tuple(place)
+
+
+def instant_of_cursor(told: str) -> datetime:
+    """Return the instant in a cursor, as `isoformat` wrote it. Raises RejectedError `bad_cursor`."""
+    try:
+        instant = datetime.fromisoformat(told)
+    except ValueError:
+        raise _bad() from None
+    if instant.utcoffset() is None:
+        raise _bad()
+    return instant
+
+
+def day_of_cursor(told: int) -> date:
+    """Return the day in a cursor, as `toordinal` counted it. Raises RejectedError `bad_cursor`."""
+    try:
+        return date.fromordinal(told)
+    except (ValueError, OverflowError):
+        raise _bad() from None
 
 
 def _fits(place: Any, kinds: Sequence[type]) -> bool:

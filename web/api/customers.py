@@ -23,8 +23,9 @@ async def list_customers(call: Call[None, CustomersQuery]) -> Reply:
     query = call.query
     place = from_cursor(query.cursor, str)
     page = await call.services.reads.customers(
-        call.merchant_id, partner_id=query.partner_id, after=place[0] if place else None, limit=query.limit
-    )
+        call.merchant_id, partner_id=query.partner_id, search=query.search, after=place[0] if place else None,
+        limit=query.limit,
+    )  # fmt: skip
     data = [Customer(**_shown(row)) for row in page.rows]
     return Reply(Page[Customer](data=data, next_cursor=cursor_of(page.next)), page.position)
 

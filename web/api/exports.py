@@ -18,6 +18,8 @@ from pydantic import BaseModel, create_model
 from projections.read import Reads
 from schemas.api import LIMIT_MAX, Listing, Page
 from schemas.api_answers import Intake, Metrics
+from schemas.api_figures import PartnerMetrics, ProgramBalances
+from schemas.api_statements import Statement
 from schemas.errors import RetryableError
 from schemas.rows import FORMATS
 from schemas.sheets import Sheet
@@ -29,8 +31,12 @@ MEDIA_TYPES = {"csv": "text/csv", "jsonl": "application/jsonl"}
 _CHARSET = {"csv": "text/csv; charset=utf-8; header=present", "jsonl": "application/jsonl"}
 
 # Answers that are whole at once, and the member in which their rows stand.
-_WHOLE: Mapping[type[BaseModel], str] = {Metrics: "series", Intake: "data"}
+_WHOLE: Mapping[type[BaseModel], str] = {
+    Metrics: "series", Intake: "data", PartnerMetrics: "data", ProgramBalances: "data",
+    Statement: "lines",
+}  # fmt: skip
 _PAGED = ("limit", "cursor")
+_ALL = 2**31 - 1
 
 _ABOUT = {
     "csv": "The members of the JSON answer, flat (`commission.amount`); amounts are decimals. A text that begins like a"
@@ -78,7 +84,7 @@ def rows_of(route: Route) -> Listed | None:
 @cache
 def query_of(listing: type[BaseModel]) -> type[BaseModel]:
     """Return the query of a file: that of the list, without what is about pages."""
-    if not issubclass(listing, Listing):
+    if not any(name in listing.model_fields for name in _PAGED):
         return listing
     kept: dict[str, Any] = {
         name: (field.annotation, field) for name, field in listing.model_fields.items() if name not in _PAGED
@@ -102,7 +108,7 @@ def _file(route: Route, kind: str) -> Route:
 
 async def _answer(call: Call[Any, Any], request: web.Request, route: Route, kind: str) -> web.StreamResponse:
     async with asyncio.timeout(call.services.options.export_s_max), pages(call, route) as found:
-        name = f"{route.path.rpartition('/')[2]}.{kind}"
+        name = request.path.rpartition("/")[2]
         headers: dict[str, str] = {hdrs.CONTENT_TYPE: _CHARSET[kind]}
         headers[hdrs.CONTENT_DISPOSITION] = f'attachment; filename="{name}"'
         if found.position is not None:
@@ -192,6 +198,9 @@ class _Paging:
         told = {name: getattr(self._call.query, name) for name in type(self._call.query).model_fields}
         if issubclass(self._route.query, Listing):
             told |= {"limit": LIMIT_MAX, "cursor": cursor}
+        elif "limit" in self._route.query.model_fields:
+            # The first of something; a file has all of it.
+            told["limit"] = _ALL
         # Checked already, and no longer in the form in which a query string says it.
         return self._route.query.model_construct(**told)
 

@@ -31,6 +31,7 @@ from web.api.calls import POSITION_HEADER, Call
 from web.api.partner_rows import PartnerImport
 from web.api.routes import RouteTable
 from web.problems import MalformedError, MediaTypeError, TooLargeError, TooSlowError
+from web.services import WebOptions
 from web.streams import LONG_CALLS, send
 
 import_calls = RouteTable("imports")
@@ -112,8 +113,9 @@ async def import_balances(call: Call[None, ImportQuery], request: web.Request) -
 
 
 async def _import(call: Call[None, ImportQuery], request: web.Request, plan: Plan) -> web.StreamResponse:
+    options = call.services.options
     with request.app[LONG_CALLS].turn(call.merchant_id):
-        async with _received(call, request) as upload:
+        async with received(_kind_of(request), _pieces(request, options.body_wait_s), options) as upload:
             parts = (request.method.encode(), request.raw_path.encode(), upload.digest.encode())
             call = replace(call, fingerprint=hashlib.sha256(b"\n".join(parts)).digest())
             repeated = await _answered_before(call)
@@ -130,7 +132,18 @@ async def _import(call: Call[None, ImportQuery], request: web.Request, plan: Pla
                 return await send(request, web.StreamResponse(headers=headers), report.pieces())
 
 
-async def _run(call: Call[None, ImportQuery], plan: Plan, upload: Upload, report: "_Report") -> int | None:
+async def take(call: Call[None, ImportQuery], kind: str, upload: Upload, report: "Report") -> list[str]:
+    """Take a file of one of the three kinds (`partners`, `orders`, `balances`); `call.query` says whether in earnest.
+
+    Each row's result is added to the report; the columns that nobody knows come back. Raises FileError, TooLargeError.
+    """
+    plan = {"partners": _PARTNERS, "orders": _ORDERS, "balances": _BALANCES}[kind]
+    ignored = await asyncio.to_thread(_look, plan, upload)
+    await _run(call, plan, upload, report)
+    return ignored
+
+
+async def _run(call: Call[None, ImportQuery], plan: Plan, upload: Upload, report: "Report") -> int | None:
     """Take the file's rows, and return the position of the last event that was written for them."""
     engine = await call.run(lambda: plan.engine(call, upload))
     rows = plan.table(upload).rows
@@ -162,15 +175,14 @@ def _look(plan: Plan, upload: Upload) -> list[str]:
 
 
 @asynccontextmanager
-async def _received(call: Call[Any, Any], request: web.Request) -> AsyncIterator[Upload]:
-    """Yield the body as a file. Raises MediaTypeError, TooLargeError, TooSlowError, MalformedError."""
-    kind, options = _kind_of(request), call.services.options
+async def received(kind: str, pieces: AsyncIterator[bytes], options: WebOptions) -> AsyncIterator[Upload]:
+    """Yield what arrives as a file. Raises TooLargeError, TooSlowError, MalformedError."""
     digest = hashlib.sha256()
     with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file:
         size = 0
         try:
             async with asyncio.timeout(options.import_wait_s):
-                async for piece in _pieces(request, options.body_wait_s):
+                async for piece in pieces:
                     size += len(piece)
                     if size > options.import_body_max:
                         raise TooLargeError("body_too_large", f"the body has more than {options.import_body_max} bytes")
@@ -201,6 +213,13 @@ def _kind_of(request: web.Request) -> str:
 
 
 # --- the report ------------------------------------------------------------------------------------------------------
+
+
+class Report(Protocol):
+    """Is told what became of rows."""
+
+    def add(self, results: Sequence[RowResult]) -> None:
+        """Add the results of a batch."""
 
 
 class _Report:

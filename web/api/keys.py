@@ -9,9 +9,11 @@ from ledger.access import SCOPES
 from projections import access
 from schemas.api import Listing, Page, Query
 from schemas.api_access import CallingKey, Key, MadeKey, NewKey, Rotation
+from schemas.errors import NotFoundError
 from web.api.calls import Call, Reply
 from web.api.cursors import cursor_of, from_cursor
 from web.api.routes import RouteTable
+from web.keys import ApiKey
 
 keys = RouteTable("users and keys")
 
@@ -20,6 +22,8 @@ keys = RouteTable("users and keys")
 async def show_calling_key(call: Call[None, Query]) -> Reply:
     """Show the key that makes the call: whose it is, and what it may do."""
     key = call.key
+    if not isinstance(key, ApiKey):
+        raise NotFoundError("key", "of a visitor who is logged in")
     return Reply(
         CallingKey(
             id=key.key_id, name=key.name, merchant_id=key.merchant_id, user_id=key.user_id, role=key.role,

@@ -1,13 +1,14 @@
 """Metrics: revenue, commissions and conversions over time."""
 
 from datetime import date, timedelta
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from projections import rows
 from schemas.api import MetricsQuery
-from schemas.api_answers import Commissions, Metrics, Point, Revenue
-from schemas.api_answers import Figures as FiguresAnswer
+from schemas.api_answers import Commissions, Metrics, Point, Revenue, Totals
+from schemas.api_figures import PartnerMetricsQuery
 from schemas.errors import RejectedError
 from schemas.money import Money, exponent
 from web.api.bodies import check_days
@@ -18,6 +19,7 @@ from web.problems import NotYetError
 metrics = RouteTable("metrics")
 
 _DAYS_DEFAULT = 30
+_ONE, _HUNDREDTH = Decimal(1), Decimal("0.01")
 _POINTS_MAX = {"day": 3_660, "week": 25_620, "month": 109_800}
 
 
@@ -27,14 +29,10 @@ async def show_metrics(call: Call[None, MetricsQuery]) -> Reply:
 
     Weeks begin on Monday; the first and last stretch are cut at the days asked for.
     """
-    query, reads = call.query, call.services.reads
-    program = (await reads.program(call.merchant_id)).row
-    if program is None:
-        raise NotYetError("the read models do not know this program yet")
-    first, last = _days(query, call.now.astimezone(ZoneInfo(program.time_zone)).date())
-    currency = query.currency or program.currency
-    _check_currency(currency)
-    found = await reads.metrics(
+    query = call.query
+    currency, first, last = await range_of(call)
+    _check_points(first, last, query.interval)
+    found = await call.services.reads.metrics(
         call.merchant_id,
         currency=currency,
         from_on=first,
@@ -47,23 +45,38 @@ async def show_metrics(call: Call[None, MetricsQuery]) -> Reply:
         to=last,
         interval=query.interval,
         currency=currency,
-        totals=FiguresAnswer(**_figures(found.totals, currency)),
+        totals=Totals(**_figures(found.totals, currency), **_ratios(found.totals, currency)),
         series=[Point.trusted(from_=row.first_on, to=row.last_on, **_figures(row, currency)) for row in found.series],
     )
     return Reply(answer, found.position)
 
 
-def _days(query: MetricsQuery, today: date) -> tuple[date, date]:
+async def range_of(call: Call[None, MetricsQuery] | Call[None, PartnerMetricsQuery]) -> tuple[str, date, date]:
+    """Return the currency, the first and the last day that a call is about, with what is left out filled in.
+
+    Raises RejectedError, NotYetError while the read models do not know the program.
+    """
+    query = call.query
+    program = (await call.services.reads.program(call.merchant_id)).row
+    if program is None:
+        raise NotYetError("the read models do not know this program yet")
+    today = call.now.astimezone(ZoneInfo(program.time_zone)).date()
     last = query.to or max(today, query.from_ or today)
     first = query.from_ or last - timedelta(days=_DAYS_DEFAULT - 1)
     check_days(first, last)
-    if (last - first).days >= _POINTS_MAX[query.interval]:
-        message = f"at most {_POINTS_MAX[query.interval]} days; ask for a wider interval"
+    currency = query.currency or program.currency
+    check_currency(currency)
+    return currency, first, last
+
+
+def _check_points(first: date, last: date, interval: str) -> None:
+    if (last - first).days >= _POINTS_MAX[interval]:
+        message = f"at most {_POINTS_MAX[interval]} days; ask for a wider interval"
         raise RejectedError.at("query.from", "range_too_long", message)
-    return first, last
 
 
-def _check_currency(currency: str) -> None:
+def check_currency(currency: str) -> None:
+    """Refuse what is no currency: RejectedError `unknown_currency` at `query.currency`."""
     try:
         exponent(currency)
     except RejectedError as error:
@@ -89,3 +102,18 @@ def _figures(row: rows.Figures, currency: str) -> dict[str, Any]:
         "reversed": row.reversed,
         "rejected": row.rejected,
     }
+
+
+def _ratios(row: rows.Figures, currency: str) -> dict[str, Any]:
+    """Return what is one figure per another, rounded half up."""
+    net_minor = row.gross_minor - row.refunded_minor
+    average = _rounded(Decimal(row.gross_minor) / row.conversions) if row.conversions else None
+    rate = _rounded(Decimal(row.earned_minor) * 100 / net_minor, _HUNDREDTH) if net_minor > 0 else None
+    return {
+        "average_order": None if average is None else Money.of(int(average), currency),
+        "commission_rate": None if rate is None else f"{rate:f}",
+    }
+
+
+def _rounded(value: Decimal, unit: Decimal = _ONE) -> Decimal:
+    return value.quantize(unit, ROUND_HALF_UP)

@@ -7,7 +7,9 @@ from ledger import notes as kept
 from projections import partner_lists
 from schemas.api import Listing, NewNote, Page, Query
 from schemas.api_answers import Note
+from schemas.api_stories import ActedBy
 from schemas.errors import NotFoundError
+from web.api.actors import actors_of
 from web.api.calls import Call, Reply
 from web.api.cursors import cursor_of, from_cursor
 from web.api.routes import RouteTable
@@ -27,7 +29,8 @@ async def list_notes(call: Call[None, Listing]) -> Reply:
     page = await reads.partner_notes(
         call.merchant_id, partner_id, before=place[0] if place else None, limit=call.query.limit
     )
-    data = [_shown(row) for row in page.rows]
+    actors = await actors_of(call, {row.author for row in page.rows})
+    data = [_shown(row, actors[row.author]) for row in page.rows]
     return Reply(Page[Note](data=data, next_cursor=cursor_of(page.next)), page.position)
 
 
@@ -38,7 +41,8 @@ async def add_note(call: Call[NewNote, Query]) -> Reply:
         kept.add, call.services.ledger, merchant_id=call.merchant_id, partner_id=call.path["partner_id"],
         note=call.body.note, now=call.now, cause=call.cause,
     )  # fmt: skip
-    return await call.write(lambda request: run(request=request), _shown)
+    by = (await actors_of(call, [call.cause]))[call.cause]
+    return await call.write(lambda request: run(request=request), lambda note: _shown(note, by))
 
 
 @notes.delete(_NOTES + "/{note_id:[^/]+}", scope="partners")
@@ -53,5 +57,5 @@ async def remove_note(call: Call[None, Query]) -> Reply:
     return Reply(None)
 
 
-def _shown(note: kept.Note | partner_lists.Note) -> Note:
-    return Note(id=note.note_id, note=note.note, author=note.author, at=note.at)
+def _shown(note: kept.Note | partner_lists.Note, by: ActedBy) -> Note:
+    return Note(id=note.note_id, note=note.note, author=note.author, by=by, at=note.at)

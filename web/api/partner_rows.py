@@ -36,7 +36,9 @@ ALIASES = {"rate.type": "rate_type", "rate.value": "rate_value"}
 _LISTS = ("coupon_codes", "tags")
 _RATE = {"rate_type": "type", "rate_value": "value"}
 # What an export says of a partner beside: made anew, or not ours to take over.
-_TOLD_ANEW = frozenset({"id", "dashboard_url", "registered_at"})
+_TOLD_ANEW = frozenset(
+    {"id", "dashboard_url", "dashboard_access", "moves", "dashboard_link_expires_at", "registered_at"}
+)
 
 # How a partner comes to a standing with which none can be registered: registered as this, and then moved.
 _MOVES: dict[str, tuple[str, str]] = {

@@ -1,8 +1,10 @@
 """An order's events as a story: what happened, when, why, and how much money it moved."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Any, TypeAlias
 
+from ledger.arithmetic import shown_exact, steps
 from ledger.events import (
     CommissionAdjusted,
     CommissionApproved,
@@ -27,8 +29,10 @@ from ledger.events import (
     topic_of,
 )
 from schemas.api_answers import HistoryEntry
-from schemas.money import Money, to_decimal_string
-from web.api.rates import value_of
+from schemas.api_arithmetic import Arithmetic
+from schemas.api_stories import ActedBy, CommissionStep
+from schemas.money import Money, exponent, to_decimal_string
+from web.api.rates import of_ledger, value_of
 
 _KINDS = {
     "refund": "A refund",
@@ -38,8 +42,8 @@ _KINDS = {
 }
 
 
-def entry_of(version: int, event: Event) -> HistoryEntry:
-    """Return one event, explained."""
+def entry_of(version: int, event: Event, by: ActedBy) -> HistoryEntry:
+    """Return one event, explained; `by` is whoever its cause names."""
     currency = getattr(event, "currency", None)
     amount = getattr(event, "amount_minor", None)
     return HistoryEntry(
@@ -49,6 +53,7 @@ def entry_of(version: int, event: Event) -> HistoryEntry:
         occurred_at=event.occurred_at,
         recorded_at=event.recorded_at,
         cause=event.cause,
+        by=by,
         amount=None if currency is None or amount is None else Money.of(amount, currency),
         from_status=getattr(event, "from_state", None),
         to_status=getattr(event, "to_state", None),
@@ -56,13 +61,58 @@ def entry_of(version: int, event: Event) -> HistoryEntry:
         reference=getattr(event, "reference", None) or None,
         note=getattr(event, "note", None),
         refund_id=getattr(event, "refund_id", None),
+        kind=getattr(event, "kind", None),
+        refund=_refund(event),
     )
+
+
+def arithmetic_of(events: Iterable[Event]) -> Arithmetic | None:
+    """Return how the commission was computed of which these are the events, None where nothing was earned."""
+    earned = next((event for event in events if isinstance(event, CommissionEarned)), None)
+    if earned is None:
+        return None
+    currency, rate = earned.currency, earned.rate
+    exact = Decimal(earned.base_minor * rate.bps) / 10_000 if rate.type == "percentage" else Decimal(rate.amount_minor)
+    amounts = {
+        name: Money.of(getattr(earned, f"{name}_minor"), currency) for name in ("total", "tax", "shipping", "discount")
+    }
+    return Arithmetic(
+        **amounts,
+        base=earned.base,
+        base_amount=Money.of(earned.base_minor, currency),
+        rate=of_ledger(rate, currency),
+        exact=f"{exact.scaleb(-exponent(currency)):f}",
+        earned=Money.of(earned.amount_minor, currency),
+        fixed_on_partial_refund=earned.fixed_on_partial_refund,
+        terms_version=earned.terms_version,
+    )
+
+
+def steps_of(events: Iterable[Event], currency: str) -> list[CommissionStep]:
+    """Return the arithmetic of the order, in its currency, and of each refund of it."""
+    return [
+        CommissionStep(
+            version=step.version,
+            kind=step.kind,
+            remaining=Money.of(step.remaining_minor, currency),
+            unrounded=shown_exact(step.exact_minor, currency),
+            owed=Money.of(step.owed_minor, currency),
+            change=Money.of(step.change_minor, currency),
+        )
+        for step in steps(events)
+    ]
 
 
 def summary_of(event: Event) -> str:
     """Return what happened, in a sentence."""
     tell = _SENTENCES.get(type(event))
     return tell(event) if tell else topic_of(event)
+
+
+def _refund(event: Event) -> Money | None:
+    refunded = isinstance(event, RefundParked | CommissionCorrected) and event.kind == "refund"
+    currency = getattr(event, "currency", None)
+    return Money.of(event.refund_minor, currency) if refunded and currency else None  # type: ignore[attr-defined]
 
 
 def _money(minor: int, currency: str | None) -> str:

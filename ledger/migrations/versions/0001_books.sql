@@ -22,6 +22,13 @@ WHERE NOT starts_with(originator_id, 'order/') AND NOT starts_with(originator_id
 -- The feed of one merchant: its events behind a position, at any size of the log. The second part of every stream's name is its
 -- merchant; two numbers take half the room of a text and a number, and each merchant's entries are added at one place. `+ 0` as above.
 CREATE INDEX events_feed ON ledger.events (hashtextextended(split_part(originator_id, '/', 2), 0), (notification_id + 0));
+-- What was marked as paid by hand, and taken back: of a merchant, and of one partner. Few events, and found newest first.
+CREATE INDEX events_paid ON ledger.events (hashtextextended(split_part(originator_id, '/', 2), 0), (notification_id + 0))
+WHERE topic IN ('CommissionPaid', 'CommissionMarkedUnpaid');
+CREATE INDEX events_paid_of_partner ON ledger.events (
+    hashtextextended(split_part(originator_id, '/', 2) || '/' || (state ->> 'partner_id'), 0), (notification_id + 0)
+)
+WHERE topic IN ('CommissionPaid', 'CommissionMarkedUnpaid');
 -- The only way in which the web reads the log: a merchant must be set, and nobody else's events are here.
 CREATE VIEW ledger.events_of_merchant AS
 SELECT notification_id + 0 AS position, originator_id AS stream, topic, state
@@ -111,6 +118,8 @@ CREATE TABLE ledger.dead_letters (
     UNIQUE (source, topic, partition, position)
 );
 CREATE INDEX dead_letters_by_merchant ON ledger.dead_letters (merchant_id, sequence);
+-- Those that wait for somebody are few, whatever was refused before.
+CREATE INDEX dead_letters_open ON ledger.dead_letters (merchant_id, sequence) WHERE status = 'open';
 
 -- Idempotency keys of the API, for ever: the answer is stored in the transaction of what it tells.
 CREATE TABLE ledger.requests (
@@ -130,12 +139,17 @@ CREATE TABLE people.merchants (
     email text
 );
 CREATE TABLE people.partners (
-    merchant_id text NOT NULL,
-    partner_id text NOT NULL,
+    merchant_id text COLLATE "C" NOT NULL,
+    partner_id text COLLATE "C" NOT NULL,
     name text,
     email text,
+    -- What lists by name are in the order of: without case, and whoever has none behind all who have one.
+    name_folded text COLLATE "C" NOT NULL GENERATED ALWAYS AS (coalesce(lower(name), U&'\+10FFFF')) STORED,
     PRIMARY KEY (merchant_id, partner_id)
 );
+CREATE INDEX partners_by_name ON people.partners (merchant_id, name_folded, partner_id);
+-- The address of a dashboard names the partner alone.
+CREATE INDEX partners_by_id ON people.partners (partner_id);
 -- What a merchant calls its partners: the words as they were written, unique without case (`folded`).
 CREATE TABLE people.partner_tags (
     merchant_id text COLLATE "C" NOT NULL,
@@ -163,8 +177,11 @@ CREATE TABLE people.customers (
     customer_id text COLLATE "C" NOT NULL,
     name text,
     email text,
+    -- What a whole address is found by, as a number (`projections/commissions.sql` says why).
+    by_email bigint GENERATED ALWAYS AS (hashtextextended(merchant_id || '/' || lower(email), 0)) STORED,
     PRIMARY KEY (merchant_id, customer_id)
 );
+CREATE INDEX customers_by_email ON people.customers (by_email) WHERE by_email IS NOT NULL;
 -- What a storefront wrote in its own words: the metadata and reasons of order events. Kept, never interpreted.
 CREATE TABLE people.order_notes (
     merchant_id text COLLATE "C" NOT NULL,
@@ -186,6 +203,8 @@ CREATE TABLE people.users (
     PRIMARY KEY (merchant_id, user_id),
     CONSTRAINT users_by_email UNIQUE (merchant_id, email_folded)
 );
+-- Whoever logs in says an address, and not yet of which merchant.
+CREATE INDEX users_by_email_alone ON people.users (email_folded);
 
 -- `access`: who may come in.
 CREATE SCHEMA access;
@@ -220,6 +239,65 @@ CREATE TABLE access.api_keys (
     FOREIGN KEY (merchant_id, user_id) REFERENCES access.users
 );
 CREATE INDEX api_keys_in_order ON access.api_keys (merchant_id, sequence);
+
+-- How users and partners come in with a browser (docs/decisions/0019). Nothing here can be turned back into what opens something:
+-- passwords are argon2id, tokens of sessions and links SHA-256 of 256 bits of chance. No reader may read a hash.
+CREATE TABLE access.passwords (
+    merchant_id text COLLATE "C" NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
+    hash text NOT NULL,
+    set_at timestamptz NOT NULL,
+    PRIMARY KEY (merchant_id, user_id),
+    FOREIGN KEY (merchant_id, user_id) REFERENCES access.users
+);
+-- A partner's way in: the address of the dashboard has the generation in it. No row: generation 1, open for 30 days from the
+-- registration on, and no password yet.
+CREATE TABLE access.partner_logins (
+    merchant_id text COLLATE "C" NOT NULL,
+    partner_id text COLLATE "C" NOT NULL,
+    generation bigint NOT NULL,
+    link_expires_at timestamptz NOT NULL,
+    hash text,
+    set_at timestamptz,
+    PRIMARY KEY (merchant_id, partner_id)
+);
+-- Somebody's browser: a user's or a partner's; a partner's ends with the generation that it came in by.
+CREATE TABLE access.sessions (
+    session_sha256 bytea PRIMARY KEY,
+    merchant_id text COLLATE "C" NOT NULL,
+    user_id text COLLATE "C",
+    partner_id text COLLATE "C",
+    generation bigint,
+    created_at timestamptz NOT NULL,
+    used_at timestamptz NOT NULL,
+    address text NOT NULL,
+    browser text NOT NULL,
+    FOREIGN KEY (merchant_id, user_id) REFERENCES access.users,
+    CONSTRAINT of_a_user_or_a_partner CHECK ((user_id IS NULL) <> (partner_id IS NULL) AND (partner_id IS NULL) = (generation IS NULL))
+) WITH (fillfactor = 70);
+CREATE INDEX sessions_of_user ON access.sessions (merchant_id, user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX sessions_of_partner ON access.sessions (merchant_id, partner_id) WHERE partner_id IS NOT NULL;
+CREATE INDEX sessions_by_use ON access.sessions (used_at);
+-- Links that set a password, once.
+CREATE TABLE access.password_links (
+    token_sha256 bytea PRIMARY KEY,
+    merchant_id text COLLATE "C" NOT NULL,
+    user_id text COLLATE "C",
+    partner_id text COLLATE "C",
+    expires_at timestamptz NOT NULL,
+    FOREIGN KEY (merchant_id, user_id) REFERENCES access.users,
+    CONSTRAINT for_a_user_or_a_partner CHECK ((user_id IS NULL) <> (partner_id IS NULL))
+);
+CREATE INDEX password_links_by_expiry ON access.password_links (expires_at);
+CREATE INDEX password_links_of_whom ON access.password_links (merchant_id, coalesce(user_id, partner_id));
+-- Wrong passwords per name that was tried, also of names that nobody has: a keyed hash of it.
+CREATE TABLE access.login_failures (
+    name_mac bytea PRIMARY KEY,
+    failures integer NOT NULL,
+    failed_at timestamptz NOT NULL,
+    locked_until timestamptz NOT NULL
+) WITH (fillfactor = 50);
+CREATE INDEX login_failures_by_age ON access.login_failures (failed_at);
 
 -- Every change of users and keys: who did what to whom, when, in which request. Names and addresses are not in it.
 CREATE TABLE access.changes (
@@ -362,8 +440,9 @@ USING (
 
 GRANT USAGE ON SCHEMA ledger, people, access, webhooks TO ledger_reader;
 GRANT SELECT ON ALL TABLES IN SCHEMA people, webhooks TO ledger_reader;
-GRANT SELECT ON ledger.events_of_merchant, ledger.dead_letters, ledger.positions, access.users, access.changes TO ledger_reader;
+GRANT SELECT ON ledger.events_of_merchant, ledger.dead_letters, ledger.positions, ledger.ignored_totals, access.users, access.changes TO ledger_reader;
 GRANT SELECT (notification_id) ON ledger.events TO ledger_reader;
 GRANT SELECT (
     key_id, merchant_id, name, scopes, user_id, created_at, created_by, expires_at, last_used_at, revoked_at, rotated_from, sequence
 ) ON access.api_keys TO ledger_reader;
+GRANT SELECT (merchant_id, partner_id, generation, link_expires_at, set_at) ON access.partner_logins TO ledger_reader;

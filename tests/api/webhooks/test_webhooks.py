@@ -7,30 +7,8 @@ from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from ledger import deliveries
-from tests.support.api import running
 from tests.support.receivers import receiving, sending
 from tests.support.webhooks import hook, log_of, orders
-
-
-@pytest.fixture
-async def api(database_url):
-    """Yield the API, which takes addresses on the loopback."""
-    async with running(database_url, webhook_allow_private=True) as found:
-        yield found
-
-
-@pytest.fixture
-async def receiver():
-    """Yield a receiver that takes everything."""
-    async with receiving() as found:
-        yield found
-
-
-@pytest.fixture
-async def sender(api):
-    """Yield a sender at the API's clock."""
-    async with sending(api.ledger, api.now) as found:
-        yield found
 
 
 def signed_by(message, secret):

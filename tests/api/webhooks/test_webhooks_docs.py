@@ -15,7 +15,7 @@ from tests.support.api import running
 from tests.support.receivers import sending
 from tests.support.requirements import require
 
-PAGE = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text(encoding="utf-8")
 
 
 def test_the_page_lists_every_type_that_is_sent():

@@ -12,34 +12,12 @@ from aiohttp import web
 
 from ledger import deliveries
 from ledger.feed import FeedRow
-from tests.support.api import running
 from tests.support.commands import PROGRAM, bare, for_database
 from tests.support.keys import key_of
 from tests.support.receivers import Receiver, never, receiving, sending
 from tests.support.requirements import require
 from tests.support.waiting import until
 from tests.support.webhooks import hook, log_of, orders
-
-
-@pytest.fixture
-async def api(database_url):
-    """Yield the API, which takes addresses on the loopback."""
-    async with running(database_url, webhook_allow_private=True) as found:
-        yield found
-
-
-@pytest.fixture
-async def receiver():
-    """Yield a receiver that takes everything."""
-    async with receiving() as found:
-        yield found
-
-
-@pytest.fixture
-async def sender(api):
-    """Yield a sender at the API's clock."""
-    async with sending(api.ledger, api.now) as found:
-        yield found
 
 
 async def test_redirects_are_not_followed_and_lies_are_survived(api, receiver, sender):
