@@ -16,7 +16,7 @@ The rules that keep anything from being lost or doubled:
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import structlog
@@ -39,6 +39,8 @@ T = TypeVar("T")
 
 _POLL_MS = 100
 _HINT_INTERVAL_S = 1.0
+# How old the newest message that is written down may look, while nothing new comes.
+_NEWEST_AFRESH = timedelta(seconds=30)
 _RETRY_S = 0.5
 _GRACE_S = 5.0
 # A poll for a partition that cannot exist keeps the member of the group alive and takes nobody's messages.
@@ -66,6 +68,8 @@ class OrderIntake(Service):
         self._partitions: dict[TopicPartition, Partition] = {}
         self._hinted: dict[TopicPartition, int] = {}
         self._commit: asyncio.Task[None] | None = None
+        self._told_newest: Mapping[int, int] = {}
+        self._told_newest_at: datetime | None = None
         self._cut: set[TopicPartition] = set()
         self._changed = asyncio.Event()
         self._main: asyncio.Task[None] | None = None
@@ -331,6 +335,7 @@ class OrderIntake(Service):
         while True:
             await asyncio.sleep(_HINT_INTERVAL_S)
             await self._hint(consumer)
+            await self._tell_newest(consumer)
 
     async def _hint(self, consumer: AIOKafkaConsumer) -> None:
         """Commit our positions to Kafka, for those who watch lag there. Nothing depends on it: failing is no news."""
@@ -341,6 +346,18 @@ class OrderIntake(Service):
         if self._commit is not None:
             # Not cancelled when it takes longer: what aiokafka began would end later, with nobody to take its error.
             await asyncio.wait({self._commit}, timeout=_HINT_INTERVAL_S)
+
+    async def _tell_newest(self, consumer: AIOKafkaConsumer) -> None:
+        """Write down what the broker has, for those who watch lag at the ledger: what changed, and the rest seldom."""
+        ends = {tp: consumer.highwater(tp) for tp in self._partitions if tp in consumer.assignment()}
+        newest = {tp.partition: end - 1 for tp, end in ends.items() if end}
+        now = self._now()
+        is_old = self._told_newest_at is None or now - self._told_newest_at >= _NEWEST_AFRESH
+        if not newest or (newest == self._told_newest and not is_old):
+            return
+        with suppress(RetryableError):
+            await asyncio.to_thread(self._intake.saw, self._source_name, self._broker.topic, newest, now)
+            self._told_newest, self._told_newest_at = newest, now
 
     async def _commit_offsets(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
         try:

@@ -19,7 +19,7 @@ from ledger.directory import Directory
 from ledger.events import Stream
 from ledger.orders import CustomerOrders
 from ledger.requests import Request
-from ledger.rows import check_decision, move_position, read_customer_orders, write_batch
+from ledger.rows import check_decision, move_position, note_newest, read_customer_orders, write_batch
 from ledger.store import PositionTakenError, VersionConflictError
 from schemas.errors import RejectedError, RetryableError
 from schemas.json_text import MESSAGE_BYTES_MAX, decode
@@ -58,6 +58,11 @@ class Intake:
                 prepare=True,
             ).fetchone()
         return row["position"] if row else None
+
+    def saw(self, source: str, topic: str, newest: Mapping[int, int], now: datetime) -> None:
+        """Write down each partition's newest message, for those who watch lag. Raises RetryableError."""
+        with self._ledger.connection() as conn, conn.cursor() as curs:
+            note_newest(curs, source, topic, newest, now)
 
     def take(self, source: Source, messages: Sequence[Message], now: datetime, *, after: int | None) -> Taken:
         """Commit the outcome of the messages (at least one, in order of position) of one partition.

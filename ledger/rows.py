@@ -31,6 +31,15 @@ _FIRST_POSITION = (
 )
 
 
+_SAW = """
+INSERT INTO ledger.newest_messages (source, topic, partition, position, seen_at)
+SELECT %(source)s, %(topic)s, told.partition, told.position, %(now)s
+FROM unnest(%(partitions)s::integer[], %(positions)s::bigint[]) AS told (partition, position)
+ORDER BY told.partition
+ON CONFLICT (source, topic, partition) DO UPDATE SET position = excluded.position, seen_at = excluded.seen_at
+"""
+
+
 def _json(rows: Sequence[Mapping[str, Any]]) -> str:
     return orjson.dumps(rows).decode()
 
@@ -50,6 +59,18 @@ def write_batch(curs: Cursor[DictRow], batch: Batch, now: datetime) -> None:
         _upsert_customers(curs, batch)
     if batch.notes:
         _insert_notes(curs, batch)
+
+
+def note_newest(curs: Cursor[DictRow], source: str, topic: str, newest: Mapping[int, int], now: datetime) -> None:
+    """Write down the position of the newest message in each of these partitions."""
+    told = {
+        "source": source,
+        "topic": topic,
+        "partitions": list(newest),
+        "positions": list(newest.values()),
+        "now": now,
+    }
+    curs.execute(_SAW, told)
 
 
 def move_position(

@@ -374,7 +374,10 @@ class Reads:
         Kafka's partitions are everybody's; those of the API and of imports are the merchant's. A merchant of None asks
         as the operator: of all merchants.
         """
-        query: LiteralString = "SELECT * FROM ledger.positions"
+        query: LiteralString = (
+            "SELECT told.*, there.position AS newest, there.seen_at FROM ledger.positions AS told"
+            " LEFT JOIN ledger.newest_messages AS there USING (source, topic, partition)"
+        )
         if merchant_id is not None:
             query += (
                 " WHERE CASE source WHEN 'api' THEN topic = %(merchant_id)s"

@@ -188,7 +188,10 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """How far a partition was read, and what became of its messages: `consumed` is the sum of the outcomes."""
+    """How far a partition was read, and what became of its messages: `consumed` is the sum of the outcomes.
+
+    `newest` is the position of the newest message that the broker had at `seen_at`; None where no worker has told.
+    """
 
     source: str
     topic: str
@@ -202,6 +205,13 @@ class Partition:
     duplicate: int
     dead_lettered: int
     updated_at: datetime
+    newest: int | None
+    seen_at: datetime | None
+
+    @property
+    def lag(self) -> int | None:
+        """Return how many messages were not accounted for when a worker last looked; None where none has."""
+        return None if self.newest is None else max(0, self.newest - self.position)
 
 
 @dataclass(frozen=True, slots=True)

@@ -394,6 +394,10 @@ class Partition(Answer):
     consumed: int
     outcomes: "Outcomes"
     updated_at: datetime
+    lag: int | None = Field(
+        description="How many messages the broker had at `lag_at` that were not accounted for; null where nobody asked."
+    )
+    lag_at: datetime | None
 
 
 class Outcomes(Answer):

@@ -102,5 +102,10 @@ async def _sample(services: Services) -> BooksSample:
 def _counts(row: Partition) -> PartitionCounts:
     outcomes = {outcome: int(getattr(row, outcome)) for outcome in OUTCOMES}
     return PartitionCounts(
-        source=row.source, topic=row.topic, partition=row.partition, position=row.position, outcomes=outcomes
+        source=row.source,
+        topic=row.topic,
+        partition=row.partition,
+        position=row.position,
+        lag=row.lag,
+        outcomes=outcomes,
     )

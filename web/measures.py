@@ -39,6 +39,7 @@ class PartitionCounts:
     topic: str
     partition: int
     position: int
+    lag: int | None
     outcomes: dict[str, int]
 
 
@@ -84,12 +85,20 @@ class _Books:
         messages = CounterMetricFamily(
             "commission_ledger_intake_messages", "Messages by how they ended.", labels=(*_PARTITION, "outcome")
         )
+        lag = GaugeMetricFamily(
+            "commission_ledger_intake_lag_messages",
+            "What the broker had and was not accounted for when a worker last looked.",
+            labels=_PARTITION,
+        )
         for row in self._sample.partitions:
             labels = (row.source, row.topic, str(row.partition))
             position.add_metric(labels, row.position)
+            if row.lag is not None:
+                lag.add_metric(labels, row.lag)
             for outcome, count in row.outcomes.items():
                 messages.add_metric((*labels, outcome), count)
         yield position
+        yield lag
         yield messages
 
 

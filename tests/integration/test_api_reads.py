@@ -1,12 +1,14 @@
 """The API's reads over real HTTP, on read models that the projector has made."""
 
 import asyncio
+import json
 from base64 import b64decode
 from datetime import timedelta
 
 import psycopg
 import pytest
 
+from ledger.intake import Intake, Message, Source
 from tests.support.api import JANE, JOE, NOW
 from web.api.calls import POSITIONS
 
@@ -381,3 +383,23 @@ async def test_an_erased_person_is_gone_from_the_answers(books):
     assert (partner["name"], partner["email"], partner["coupon_codes"]) == (None, None, JANE["coupon_code"].split())
     customer = (await books.get("/customers/c%2F1")).json
     assert (customer["name"], customer["email"], customer["revenue"][0]["orders"]) == (None, None, 2)
+
+
+async def test_lag_is_what_the_broker_has_and_is_not_read(books):
+    """A partition's lag is its newest message minus its position, as of when a worker looked; unknown without one."""
+    intake = Intake(books.ledger)
+    source = Source("cluster-1", "orders", 3)
+    placed = json.dumps(books.order(order_id="by-kafka", event_id="by-kafka", merchant_id="acme")).encode()
+    await asyncio.to_thread(intake.take, source, [Message(7, placed)], books.now, after=None)
+
+    async def told():
+        rows = (await books.get("/intake")).json["data"]
+        return next((row["lag"], row["lag_at"]) for row in rows if row["source"] == "cluster-1")
+
+    assert await told() == (None, None)
+    await asyncio.to_thread(intake.saw, "cluster-1", "orders", {3: 11, 4: 2}, books.now)
+    assert await told() == (4, "2026-11-22T12:00:00Z")
+    await asyncio.to_thread(intake.saw, "cluster-1", "orders", {3: 5}, books.now)
+    assert (await told())[0] == 0
+    exposition = (await books.get("//metrics")).text
+    assert 'commission_ledger_intake_lag_messages{partition="3",source="cluster-1",topic="orders"} 0.0' in exposition

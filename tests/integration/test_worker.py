@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import aiohttp
+import psycopg
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -179,6 +180,23 @@ async def test_kafkas_offsets_are_kept_as_a_hint(books, broker, topic):
         assert {tp: await consumer.committed(tp) for tp in expected} == expected
     finally:
         await consumer.stop()
+
+
+async def test_the_newest_message_of_each_partition_is_written_down(books, broker, topic):
+    """While a worker runs, the ledger knows what the broker has in each partition, which makes its lag; then none."""
+    await publish(broker.bootstrap, topic, [placed(str(n)) for n in range(40)])
+    async with running(books, worker_settings(broker.bootstrap, topic)):
+        await until_consumed(books, 40)
+        expected = {key[2]: row["position"] for key, row in positions(books).items()}
+        await until(lambda: newest(books, topic) == expected, "what the broker has")
+
+
+def newest(books, topic):
+    """Return the position of each partition's newest message as it is written down."""
+    with psycopg.connect(books) as conn:
+        return dict(
+            conn.execute("SELECT partition, position FROM ledger.newest_messages WHERE topic = %s", (topic,)).fetchall()
+        )
 
 
 # --- the process's surroundings ---------------------------------------------------------------------------------------

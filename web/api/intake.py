@@ -55,5 +55,6 @@ def _shown(row: rows.Partition) -> Partition:
     )  # fmt: skip
     return Partition(
         source=row.source, topic=row.topic, partition=row.partition, position=row.position, consumed=row.consumed,
-        outcomes=outcomes, updated_at=row.updated_at,
+        outcomes=outcomes, updated_at=row.updated_at, lag_at=row.seen_at,
+        lag=row.lag,
     )  # fmt: skip

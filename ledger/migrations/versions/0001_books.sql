@@ -58,6 +58,17 @@ CREATE TABLE ledger.positions (
         CHECK (consumed = earned + adjusted + skipped + ignored + duplicate + dead_lettered)
 ) WITH (fillfactor = 50);
 
+-- The newest message that the broker has in each partition, as a worker last saw it: newest minus tracked is the lag. Not of the
+-- books, and apart from the positions, which are locked while a batch is written.
+CREATE TABLE ledger.newest_messages (
+    source text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    position bigint NOT NULL,
+    seen_at timestamptz NOT NULL,
+    PRIMARY KEY (source, topic, partition)
+) WITH (fillfactor = 50);
+
 -- Orders that were nobody's: counted, not kept.
 CREATE TABLE ledger.ignored_totals (
     merchant_id text NOT NULL,
@@ -440,7 +451,7 @@ USING (
 
 GRANT USAGE ON SCHEMA ledger, people, access, webhooks TO ledger_reader;
 GRANT SELECT ON ALL TABLES IN SCHEMA people, webhooks TO ledger_reader;
-GRANT SELECT ON ledger.events_of_merchant, ledger.dead_letters, ledger.positions, ledger.ignored_totals, access.users, access.changes TO ledger_reader;
+GRANT SELECT ON ledger.events_of_merchant, ledger.dead_letters, ledger.positions, ledger.newest_messages, ledger.ignored_totals, access.users, access.changes TO ledger_reader;
 GRANT SELECT (notification_id) ON ledger.events TO ledger_reader;
 GRANT SELECT (
     key_id, merchant_id, name, scopes, user_id, created_at, created_by, expires_at, last_used_at, revoked_at, rotated_from, sequence
