@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from playwright.async_api import Browser, Page
 
@@ -41,7 +42,11 @@ def demo() -> Iterator[dict[str, Any]]:
             port = int(ready["web_url"].rpartition(":")[2])
             client = Client(port, ready["demo_api_key"])
             until(lambda: client.get("/metrics")["totals"]["conversions"] >= _ORDERS, "orders", timeout_s=180)
-            yield ready | {"partners": client.get("/partners")["data"]}
+            until(lambda: client.get("/commissions", status="approved")["data"], "an approved commission")
+            yield ready | {
+                "partners": client.get("/partners")["data"],
+                "order_id": client.get("/commissions", status="approved")["data"][0]["order_id"],
+            }
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(60)
@@ -54,9 +59,7 @@ async def take(url: str, ready: dict[str, Any]) -> None:
     async with launched() as browser:
         merchant = await _merchant(browser, url, ready)
         await _look(merchant, "/overview", "merchant")
-        await merchant.goto("/commissions?status=approved")
-        await merchant.locator("#results tbody a").first.click()
-        await _look(merchant, merchant.url, "commission")
+        await _look(merchant, f"/commissions/{quote(ready['order_id'], safe='')}", "commission")
         await _look(await _partner(browser, url, address), address, "partner")
 
 
