@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
+from operator import itemgetter
 from typing import Any, LiteralString
 
 from projections.rows import Figures, Metrics
@@ -11,6 +12,7 @@ _SUMMED = (
     "gross_minor", "refunded_minor", "earned_minor", "paid_minor", "conversions", "skipped", "entered", "reversed",
     "rejected",
 )  # fmt: skip
+_summed_of = itemgetter(*_SUMMED)
 
 _OURS: LiteralString = "merchant_id = %(merchant_id)s AND currency = %(currency)s"
 _THEIRS: LiteralString = f"{_OURS} AND partner_id = %(partner_id)s"
@@ -93,7 +95,9 @@ def metrics(days: Sequence[tuple[date, date]], rows: Sequence[dict[str, Any]], p
     """
     nothing = dict.fromkeys(_SUMMED, 0)
     owed = sum(row["earned_minor"] for row in rows if row["kind"] == "owed")
-    found = {row["first_on"]: {name: row[name] for name in _SUMMED} for row in rows if row["kind"] == "figures"}
+    found = {
+        row["first_on"]: dict(zip(_SUMMED, _summed_of(row), strict=True)) for row in rows if row["kind"] == "figures"
+    }
     later = found.pop(None, nothing)
     owed -= later["earned_minor"] - later["paid_minor"]
     series = []
@@ -102,6 +106,7 @@ def metrics(days: Sequence[tuple[date, date]], rows: Sequence[dict[str, Any]], p
         series.append(Figures(first_on=first_on, last_on=last_on, outstanding_minor=owed, **sums))
         owed -= sums["earned_minor"] - sums["paid_minor"]
     series.reverse()
-    sums = {name: sum(stretch[name] for stretch in found.values()) for name in _SUMMED}
+    columns = zip(*(stretch.values() for stretch in found.values()), strict=True)
+    sums = dict(zip(_SUMMED, map(sum, columns), strict=True)) if found else nothing
     totals = Figures(first_on=days[0][0], last_on=days[-1][1], outstanding_minor=series[-1].outstanding_minor, **sums)
     return Metrics(totals, series, position)

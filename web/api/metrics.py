@@ -40,12 +40,12 @@ async def show_metrics(call: Call[None, MetricsQuery]) -> Reply:
         interval=query.interval,
         partner_id=query.partner_id,
     )
-    answer = Metrics(
+    answer = Metrics.trusted(
         from_=first,
         to=last,
         interval=query.interval,
         currency=currency,
-        totals=Totals(**_figures(found.totals, currency), **_ratios(found.totals, currency)),
+        totals=Totals.trusted(**_figures(found.totals, currency), **_ratios(found.totals, currency)),
         series=[Point.trusted(from_=row.first_on, to=row.last_on, **_figures(row, currency)) for row in found.series],
     )
     return Reply(answer, found.position)
