@@ -150,6 +150,8 @@ class OrderIntake(Service):
         await _stop_quietly(consumer)
         self._partitions.clear()
         self._hinted.clear()
+        # The next session may be with another cluster.
+        self._told_newest, self._told_newest_at = {}, None
 
     def _new_consumer(self) -> AIOKafkaConsumer:
         settings = self._settings

@@ -18,8 +18,9 @@ from ledger.store import ADAPTERS, AfterInsert, Beside, EventMapper, LedgerRecor
 
 _RECONNECT_S = 2.0
 
-# How often a command decides anew because somebody else wrote first. Each time somebody got on, so that all ten are
-# lost only where far more write than one stream is for; then the caller backs off.
+# How often a command or a batch decides anew because somebody else wrote first (a storefront without keys, the API
+# beside the topic). Each time somebody got on, so that all ten are lost only where far more write than one stream is
+# for; then the caller backs off.
 ATTEMPTS = 10
 
 

@@ -128,7 +128,7 @@ class Program:
         return self.partners[partner_id] if partner_id else None
 
 
-_STANDING_AFTER: dict[type[Event], str] = {
+STANDING_AFTER: dict[type[Event], str] = {
     PartnerApproved: "approved",
     PartnerRejected: "rejected",
     PartnerPaused: "paused",
@@ -243,7 +243,7 @@ def _take_partner(program: Program, event: Event) -> None:
     elif isinstance(event, PartnerDetailsChanged):
         partner.emails.put(event.occurred_at, event.email_hash)
     else:
-        partner.standings.put(event.occurred_at, _STANDING_AFTER[type(event)])
+        partner.standings.put(event.occurred_at, STANDING_AFTER[type(event)])
         banned = isinstance(event, PartnerBanned)
         partner.ban = ban_name(event.merchant_id, event.partner_id, partner.version) if banned else None  # type: ignore[attr-defined]
 

@@ -29,9 +29,6 @@ __all__ = ["OUTCOMES", "Intake", "Message", "Result", "Source", "Taken"]
 
 Told = OrderEvent | RejectedError
 
-# Two writers of one order collide now and then (a storefront without keys, the API beside the topic); whoever comes
-# second reads again and decides again. Ten times in a row means something else is wrong, and the caller backs off.
-
 
 class Taken(NamedTuple):
     """What a batch became: where the partition stands now, the counts, a result per message, the last event's place."""

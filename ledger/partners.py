@@ -9,6 +9,7 @@ from psycopg.rows import DictRow
 
 from ledger import bans
 from ledger.application import Ledger, following
+from ledger.directory import STANDING_AFTER
 from ledger.events import (
     CouponAssigned,
     CouponRateChanged,
@@ -46,15 +47,14 @@ LEGAL_MOVES = {
 }
 """What may be done with a partner in each standing."""
 
-_MOVES: dict[str, tuple[type[Event], str, bool]] = {
-    "approve": (PartnerApproved, "approved", False),
-    "reject": (PartnerRejected, "rejected", True),
-    "pause": (PartnerPaused, "paused", True),
-    "reinstate": (PartnerReinstated, "approved", False),
-    "ban": (PartnerBanned, "banned", True),
+# What each move is in the log, and whether it comes with a reason.
+_MOVES: dict[str, tuple[type[Event], bool]] = {
+    "approve": (PartnerApproved, False),
+    "reject": (PartnerRejected, True),
+    "pause": (PartnerPaused, True),
+    "reinstate": (PartnerReinstated, False),
+    "ban": (PartnerBanned, True),
 }
-
-_STANDING_AFTER = {kind: standing for kind, standing, _ in _MOVES.values()}
 
 
 class Partner(NamedTuple):
@@ -167,7 +167,8 @@ def move(
     partner = find(ledger, merchant_id, partner_id)
     if move not in LEGAL_MOVES[partner.standing]:
         raise IllegalMoveError(move, partner.standing, LEGAL_MOVES[partner.standing])
-    kind, standing, with_reason = _MOVES[move]
+    kind, with_reason = _MOVES[move]
+    standing = STANDING_AFTER[kind]
     details: dict[str, Any] = {"reason": reason} if with_reason else {}
     event = kind(**_common(partner, now, cause), **details)
     sweeping = "banned" in (partner.standing, standing)
@@ -480,6 +481,6 @@ def _fold(merchant_id: str, partner_id: str, recorded: Sequence[Recorded]) -> Pa
             partner = partner._replace(rate=event.rate)
         elif isinstance(event, PartnerDetailsChanged):
             partner = partner._replace(email_hash=event.email_hash)
-        elif type(event) in _STANDING_AFTER:
-            partner = partner._replace(standing=_STANDING_AFTER[type(event)])
+        elif type(event) in STANDING_AFTER:
+            partner = partner._replace(standing=STANDING_AFTER[type(event)])
     return partner

@@ -4,21 +4,25 @@ import asyncio
 import threading
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from types import SimpleNamespace
 
 import orjson
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.protocol.metadata import MetadataResponse_v5
 
 from consumers.approvals import Approvals
 from consumers.broker import Log, _answer_for_topic
 from consumers.health import Health
 from consumers.metadata import MetadataResponseV10, TopicId
+from consumers.order_intake import OrderIntake
 from consumers.partition import Partition
 from consumers.positions import Tracked, after_cut, tracked
 from consumers.settings import WorkerSettings
 from ledger.intake import Message, Source, Taken
 from ledger.store import PositionTakenError
 from schemas.errors import CorruptionError, RetryableError
+from tests.support.running_worker import worker_settings
 from tests.support.waiting import until
 
 SOURCE = Source("cluster/topic", "orders", 0)
@@ -323,3 +327,33 @@ def test_an_old_broker_has_no_topic_ids():
     assert _answer_for_topic(new) == (0, "AAECAwQFBgcICQoLDA0ODw")
     assert _answer_for_topic(old) == (0, "")
     assert _answer_for_topic(MetadataResponse_v5(0, [], "c", 1, [])) == (3, "")
+
+
+class Ends:
+    """A consumer that knows where one partition ends."""
+
+    def assignment(self):
+        """Return what is assigned."""
+        return {TopicPartition("orders", 0)}
+
+    def highwater(self, _):
+        """Return the position behind the newest message."""
+        return 10
+
+    async def stop(self):
+        """Leave."""
+
+
+async def test_what_the_broker_has_is_written_down_anew_in_each_session():
+    """The newest message is told once while it stays the newest, and again in the next session."""
+    told = []
+    books = SimpleNamespace(saw=lambda source, topic, newest, _: told.append((source, topic, newest)))
+    broker = SimpleNamespace(topic="orders")
+    intake = OrderIntake(worker_settings("127.0.0.1:9", "orders"), books, broker, Health("intake"), lambda: NOW)
+    for cluster in ("one", "other"):
+        intake._source_name = cluster
+        intake._partitions = {TopicPartition("orders", 0): partition_of(Books())}
+        await intake._tell_newest(Ends())
+        await intake._tell_newest(Ends())
+        await intake._end_session(Ends())
+    assert told == [("one", "orders", {0: 9}), ("other", "orders", {0: 9})]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from ledger import history
+from ledger.directory import STANDING_AFTER
 from ledger.events import (
     Event,
     PartnerApproved,
@@ -30,13 +31,6 @@ from web.api.routes import RouteTable
 
 partner_history = RouteTable("partners")
 
-_STANDING_AFTER: dict[type[Event], str] = {
-    PartnerApproved: "approved",
-    PartnerRejected: "rejected",
-    PartnerPaused: "paused",
-    PartnerReinstated: "approved",
-    PartnerBanned: "banned",
-}
 _BEGAN = {"approved": "Registered", "invited": "Invited", "applied": "Applied"}
 _FIELDS = {"name": "the name", "email": "the e-mail address", "tags": "the tags"}
 
@@ -58,7 +52,7 @@ async def show_history(call: Call[None, Read]) -> Reply:
 
 def _shown(entry: HistoryEntry, by: ActedBy, currency: str) -> PartnerHistoryEntry:
     event = entry.event
-    standing = event.standing if isinstance(event, PartnerRegistered) else _STANDING_AFTER.get(type(event))
+    standing = event.standing if isinstance(event, PartnerRegistered) else STANDING_AFTER.get(type(event))
     return PartnerHistoryEntry(
         version=entry.version,
         type=topic_of(event),
