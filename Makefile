@@ -38,6 +38,7 @@ test-kafka: $(VENV)/dev.stamp ## the broker tests on Apache Kafka itself (needs 
 
 chaos: $(VENV)/dev.stamp ## kill -9, stopped servers, rebalances (CHAOS_ROUNDS=1000 for a campaign)
 	$(PYTEST) -m chaos $(ARGS)
+	$(PYTEST) tests/property/test_payout_search.py --seeds 5000
 
 bench: $(VENV)/dev.stamp ## measure; prints a table and writes JSON to bench-results/
 	$(BIN)/python -m tests.benchmarks $(ARGS)
