@@ -44,6 +44,7 @@ test-kafka: $(VENV)/dev.stamp ## the broker tests on Apache Kafka itself (needs 
 
 chaos: $(VENV)/dev.stamp ## kill -9, stopped servers, rebalances (CHAOS_ROUNDS=1000 for a campaign)
 	$(PYTEST) -m chaos $(ARGS)
+	$(PYTEST) tests/property/test_payout_search.py --seeds 5000
 
 bench: $(VENV)/dev.stamp ## measure; prints a table and writes JSON to bench-results/
 	$(BIN)/python -m tests.benchmarks $(ARGS)
@@ -84,6 +85,7 @@ env: ## write .env for docker compose, with fresh secrets
 	@umask 077 && $(PYTHON) -c 'import base64, secrets, uuid; \
 	print("POSTGRES_PASSWORD=" + secrets.token_hex(24)); \
 	print("LEDGER_HASH_KEY=" + secrets.token_hex(32)); \
+	print("PAYOUT_DETAILS_KEYS=" + "one:" + base64.b64encode(secrets.token_bytes(32)).decode()); \
 	print("KAFKA_CLUSTER_ID=" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_"))' > .env
 	@echo "wrote .env (mode 600): keep a copy of it with the backups"
 

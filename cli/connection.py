@@ -4,10 +4,12 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
+from pydantic_settings import BaseSettings
 
 from cli.data_folder import DATABASE, DataFolder
 from cli.embedded import EmbeddedPostgres
@@ -18,15 +20,27 @@ from ledger.application import Ledger
 from ledger.schema import migrate
 from projections.schema import ensure
 from schemas.errors import RetryableError
+from schemas.payout_settings import PayoutSettings
 from schemas.settings import Settings
 
 _CONNECT_TIMEOUT_S = 5
 
+_Settings = TypeVar("_Settings", bound=BaseSettings)
+
 
 def read_settings() -> Settings:
     """Return the settings of the environment. Raises UsageError that names the variables at fault, not their values."""
+    return _read(Settings)
+
+
+def read_payout_settings() -> PayoutSettings:
+    """Return what the environment says of payouts. Raises UsageError as `read_settings` does."""
+    return _read(PayoutSettings)
+
+
+def _read(settings: type[_Settings]) -> _Settings:
     try:
-        return Settings()
+        return settings()
     except ValidationError as error:
         faults = (f"{str(fault['loc'][0]).upper()}: {_reason(fault['msg'])}" for fault in error.errors())
         raise UsageError("; ".join(faults)) from None
@@ -48,6 +62,17 @@ class Books:
         if self.settings.ledger_hash_key is None:
             raise UsageError("LEDGER_HASH_KEY is not set: the key of the e-mail hashes, which is part of the books")
         return self.settings.ledger_hash_key.get_secret_value().encode()
+
+    @property
+    def payout_settings(self) -> PayoutSettings:
+        """What the environment says of payouts; an embedded installation has a key of its own for payout details.
+
+        Raises UsageError that names the variables at fault.
+        """
+        told = read_payout_settings()
+        if told.payout_details_keys or self._folder is None:
+            return told
+        return told.model_copy(update={"payout_details_keys": (SecretStr(self._folder.payout_details_key()),)})
 
     @property
     def bootstrap_servers(self) -> str:

@@ -5,11 +5,13 @@
 | `postgres/`, `postgres.log`, `broker.log` | the servers (`cli.embedded`) |
 | `logs/` | what worker, projector, web and the demo's storefront log |
 | `hash.key` | the key of the e-mail hashes: part of the books |
+| `payouts.key` | seals how partners are paid: lost, everybody has to say it again |
 | `demo.key`, `demo.password` | the demo merchant's API key and its owner's first password, for it is a demo |
 | `mail/` | the letters that `up` sends to nobody |
 | `up.json`, `up.lock` | the `up` that runs now |
 """
 
+import base64
 import contextlib
 import json
 import os
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cli.embedded.process import EmbeddedError, FolderLock, command_of
+from schemas.payout_settings import SEALING_KEY_BYTES
 
 DATABASE = "ledger"
 
@@ -58,6 +61,12 @@ class DataFolder:
                 raise EmbeddedError(f"{kept} is missing: the books were hashed with it, bring it back from a backup")
             self.keep("hash.key", secrets.token_hex(32))
         return kept.read_text(encoding="ascii").strip().encode()
+
+    def payout_details_key(self) -> str:
+        """Return the key of payout details as PAYOUT_DETAILS_KEYS has it; a folder without one gets one."""
+        if self.kept("payouts.key") is None:
+            self.keep("payouts.key", f"folder:{base64.b64encode(secrets.token_bytes(SEALING_KEY_BYTES)).decode()}")
+        return str(self.kept("payouts.key"))
 
     def keep(self, name: str, secret: str) -> None:
         """Write a secret that only its owner can read, whole or not at all."""

@@ -199,6 +199,9 @@ class EmbeddedStack:
         told = {
             "DATABASE_URL": books.database_url,
             "LEDGER_HASH_KEY": books.hash_key.decode(),
+            "PAYOUT_DETAILS_KEYS": " ".join(
+                key.get_secret_value() for key in books.payout_settings.payout_details_keys
+            ),
             "KAFKA_BOOTSTRAP_SERVERS": self._broker.bootstrap,
             "KAFKA_REBALANCE_TIMEOUT_MS": str(_REBALANCE_MS),
             "ORDERS_TOPIC": self._settings.orders_topic,

@@ -16,6 +16,7 @@ from cli.failures import CannotError, UsageError
 from cli.logs import configure
 from cli.options import ChildOf, Data
 from cli.pools import opened
+from consumers.paying import paying
 from ledger.application import Ledger
 from projections.read import Reads
 from schemas.settings import Settings
@@ -58,9 +59,15 @@ async def _serve(found: Books, ledger: Ledger) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     url = found.database_url
-    async with opened(url, _POOL_SIZE_MAX, walled=True) as readers, opened(url, _KEYS_POOL_SIZE_MAX) as pool:
+    async with (
+        opened(url, _POOL_SIZE_MAX, walled=True) as readers,
+        opened(url, _KEYS_POOL_SIZE_MAX) as pool,
+        paying(ledger, found.payout_settings) as pays,
+    ):
         options, mail = web_options(settings, found.hash_key), mailer(settings)
-        services = Services(ledger=ledger, reads=Reads(readers), pool=pool, now=now, options=options, mail=mail)
+        services = Services(
+            ledger=ledger, reads=Reads(readers), pool=pool, now=now, options=options, mail=mail, paying=pays
+        )  # fmt: skip
         runner = Runner(create_app(services), shutdown_timeout=_SHUTDOWN_S)
         await runner.setup()
         _collect_seldom()

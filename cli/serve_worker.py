@@ -11,6 +11,7 @@ from cli.connection import Books, books
 from cli.logs import configure
 from cli.options import ChildOf, Data
 from cli.pools import opened
+from consumers.paying import paying
 from consumers.settings import WorkerSettings
 from consumers.worker import run_worker
 from ledger.application import Ledger
@@ -42,9 +43,9 @@ def _collect_seldom() -> None:
 
 
 async def _serve(found: Books, settings: WorkerSettings, ledger: Ledger) -> None:
-    async with opened(found.database_url, 1) as pool:
+    async with opened(found.database_url, 1) as pool, paying(ledger, found.payout_settings) as pays:
         reads = Reads(pool)
-        await run_worker(settings, ledger, reads.due_commissions, reads.swept_commissions, now)
+        await run_worker(settings, ledger, reads.due_commissions, reads.swept_commissions, now, paying=pays)
 
 
 def worker_settings(settings: Settings, bootstrap_servers: str) -> WorkerSettings:

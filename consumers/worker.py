@@ -9,7 +9,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 
 import stamina.instrumentation
@@ -21,6 +21,8 @@ from consumers.bans import Bans, Swept
 from consumers.broker import Broker, BrokerAwayError, TopicMissingError
 from consumers.health import Health, served
 from consumers.order_intake import OrderIntake
+from consumers.paying import Paying
+from consumers.payouts import paying_out
 from consumers.settings import WorkerSettings
 from consumers.webhooks import sending
 from ledger.application import Ledger
@@ -29,7 +31,8 @@ from schemas.errors import CorruptionError
 
 _log = structlog.get_logger(__name__)
 
-# `approvals`, `bans` and `webhooks` join them when they fail: most workers never lead, and have nothing to tell of it.
+# `approvals`, `bans`, `webhooks` and `payouts` join them when they fail: most workers never lead, and have nothing to
+# tell of it.
 CONDITIONS = ("broker", "topic", "database", "intake", "app")
 
 _WATCH_INTERVAL_S = 1.0
@@ -43,10 +46,13 @@ async def run_worker(
     swept: Swept,
     now: Callable[[], datetime],
     *,
+    paying: Paying | None = None,
     stop: asyncio.Event | None = None,
     health: Health | None = None,
 ) -> None:
     """Run until SIGTERM or SIGINT (or `stop`), then finish the batch in hand, leave the groups and return.
+
+    Without `paying` nobody is paid.
 
     A broker or a database that is away is waited for. Raises CorruptionError when the books cannot be trusted.
     """
@@ -60,7 +66,10 @@ async def run_worker(
         async with served(health, settings.health_host, settings.health_port) as port:
             _log.info("worker started", topic=settings.orders_topic, app_id=settings.app_id, health_port=port)
             try:
-                async with sending(settings, ledger, health, now):
+                async with AsyncExitStack() as beside:
+                    await beside.enter_async_context(sending(settings, ledger, health, now))
+                    if paying is not None:
+                        await beside.enter_async_context(paying_out(paying, health, now))
                     await worker.run()
             finally:
                 await broker.close()

@@ -33,6 +33,7 @@ from ledger.events import (
     Rate,
     RefundParked,
 )
+from ledger.payout_events import CLAWBACK_ACCOUNTS, ClawbackMoved
 from schemas.errors import ConflictError, Fault, IllegalMoveError, RejectedError
 from schemas.money import to_decimal_string
 from schemas.order_events import OrderPlaced
@@ -71,7 +72,8 @@ class Order:
     """What the events of one order's stream add up to.
 
     `taken` is the storefront's order, `entered` what stands in its place where somebody entered the commission by hand.
-    `amount_minor` is the commission itself, clawbacks stand beside it.
+    `amount_minor` is the commission itself, clawbacks stand beside it: `clawed_back_minor` is what waits to be netted
+    off, `netted_minor` what is netted off in a payout, or was.
     """
 
     version: int = 0
@@ -81,6 +83,7 @@ class Order:
     resume: dict[str, str] = field(default_factory=dict)
     amount_minor: int = 0
     clawed_back_minor: int = 0
+    netted_minor: int = 0
     refunds: dict[str, int] = field(default_factory=dict)
     cancelled: bool = False
     disputes: dict[str, tuple[datetime, str]] = field(default_factory=dict)
@@ -111,12 +114,19 @@ def evolve(order: Order, event: Event) -> None:
         order.taken, order.state, order.amount_minor = event, event.to_state, event.amount_minor
     elif isinstance(event, CommissionEntered):
         order.entered, order.state, order.amount_minor = event, event.to_state, event.amount_minor
+        order.payout_id = event.payout_id
     elif isinstance(event, RefundParked):
         order.parked.append(event)
     elif isinstance(event, ParkedRefundRejected):
         order.parked = [fact for fact in order.parked if fact.cause != event.parked_cause]
     elif isinstance(event, CommissionCorrected):
         _evolve_correction(order, event)
+    elif isinstance(event, ClawbackMoved):
+        # Between in_payout and paid nothing changes here: it stays netted off.
+        sides = CLAWBACK_ACCOUNTS[type(event).__name__]
+        moved = event.amount_minor * ((sides[1] == "clawed_back") - (sides[0] == "clawed_back"))
+        order.clawed_back_minor += moved
+        order.netted_minor -= moved
     elif isinstance(event, CommissionMoved):
         if isinstance(event, (CommissionHeld, CommissionRejected)):
             order.resume[event.to_state] = event.from_state
@@ -285,7 +295,7 @@ def _correction(order: Order, taken: OrderTaken, fact: RefundParked, *, parked: 
         _check_refund(order, taken, fact)
     before = remaining_minor(order)
     after = remaining_minor(_with(order, fact))
-    delta = owed_minor(taken, after) - order.amount_minor - order.clawed_back_minor
+    delta = owed_minor(taken, after) - order.amount_minor - order.clawed_back_minor - order.netted_minor
     out = order.state in _ON_ITS_WAY_OUT
     return (CommissionClawedBack if out else CommissionAdjusted)(
         merchant_id=fact.merchant_id,
@@ -320,7 +330,8 @@ def _state_after(order: Order, remaining: int) -> str:
     if order.state not in ("pending", "approved", "held", "reversed"):
         return order.state
     if remaining == 0:
-        return "reversed"
+        # Another payout took it off, and then the commission's own money came back: owed, although nothing remains.
+        return order.state if order.netted_minor else "reversed"
     return order.resume["reversed"] if order.state == "reversed" else order.state
 
 
@@ -417,7 +428,7 @@ def _taken_off(order: Order, event: CommissionMoved) -> Sequence[Event]:
         "event_id": event.cause,
         "revenue_minor": 0,
     }
-    gone = remaining_minor(order) == 0
+    gone = remaining_minor(order) == 0 and not order.netted_minor
     return (
         CommissionClawedBack(**common | {"amount_minor": -order.clawed_back_minor}),
         CommissionAdjusted(

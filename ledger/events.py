@@ -227,7 +227,7 @@ class CommissionSkipped(OrderTaken, frozen=True, kw_only=True, omit_defaults=Tru
 class CommissionEntered(OrderFact, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Somebody entered `amount_minor` (which may be negative) by hand, beside all orders; `order_id` is the entry's id.
 
-    `reference` is the merchant's own: an invoice, a ticket.
+    `reference` is the merchant's own (an invoice, a ticket); with a `payout_id` it is what came back of that payout.
     """
 
     partner_id: str
@@ -237,6 +237,7 @@ class CommissionEntered(OrderFact, frozen=True, kw_only=True, omit_defaults=True
     to_state: str
     reason: str
     reference: str | None = None
+    payout_id: str | None = None
 
 
 class RefundParked(OrderFact, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -439,10 +440,16 @@ EVENT_TYPES: dict[str, type[Event]] = {
     )
 }
 
-_ENCODER = msgspec.json.Encoder()
 _DECODERS: dict[str, Any] = {topic: msgspec.json.Decoder(cls) for topic, cls in EVENT_TYPES.items()}
 
-encode = _ENCODER.encode
+
+def register(*kinds: type[Event]) -> None:
+    """Let events of these shapes, of another file, be stored and read."""
+    EVENT_TYPES.update({kind.__name__: kind for kind in kinds})
+    _DECODERS.update({kind.__name__: msgspec.json.Decoder(kind) for kind in kinds})
+
+
+encode = msgspec.json.Encoder().encode
 """Return the event as the JSON bytes that stand in the log."""
 
 
@@ -456,8 +463,7 @@ def decode(topic: str, state: bytes | str) -> Event:
 
     Raises KeyError and msgspec.ValidationError for what was never written by us.
     """
-    event: Event = _DECODERS[topic].decode(state)
-    return event
+    return _DECODERS[topic].decode(state)  # type: ignore[no-any-return]
 
 
 class Stream:

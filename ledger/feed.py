@@ -7,7 +7,7 @@ digests of items, versions of streams.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, LiteralString, NamedTuple, TypeAlias
 
-from ledger import events
+from ledger import events, payout_feed
 from ledger.events import Event, decode
 from ledger.merchants import shown_terms
 from ledger.postings import postings
@@ -122,6 +122,14 @@ def _registered(event: events.PartnerRegistered, currency: str) -> Told:
 def _one(kind: type[Event], type_: str, tell: "_TellType") -> dict[type[Event], tuple["_Tell", tuple[str, ...]]]:
     """Return the line of an event that is always of one type."""
     return {kind: (lambda event, currency: tell(type_, event, currency), (type_,))}
+
+
+def _each(types: Mapping[type[Event], str], tell: "_TellType") -> dict[type[Event], tuple["_Tell", tuple[str, ...]]]:
+    """Return the lines of events each of which is always of one type."""
+    lines: dict[type[Event], tuple[_Tell, tuple[str, ...]]] = {}
+    for kind, type_ in types.items():
+        lines |= _one(kind, type_, tell)
+    return lines
 
 
 def _standing(status: str) -> "_TellType":
@@ -240,6 +248,11 @@ def _state(type_: str, event: Any, _: str) -> Told:
     return feed.CommissionMoved, type_, data
 
 
+def _clawback(type_: str, event: Any, currency: str) -> Told:
+    _, _, data = _state(type_, event, currency)
+    return feed.ClawbackMoved, type_, data
+
+
 def _parked(event: events.RefundParked, _: str) -> Told:
     data = feed.ParkedData(
         order_id=event.order_id,
@@ -332,6 +345,9 @@ _TELL: Mapping[type[Event], tuple[_Tell, tuple[str, ...]]] = {
     **_one(events.CommissionUnreserved, "commission.unreserved", _state),
     **_one(events.CommissionPaid, "commission.paid", _state),
     **_one(events.CommissionMarkedUnpaid, "commission.marked_unpaid", _state),
+    **_each(payout_feed.CLAWBACK_TYPES, _clawback),
+    **_each(payout_feed.RUN_TYPES, payout_feed.tell_run),
+    **_each(payout_feed.PAYOUT_TYPES, payout_feed.tell_payout),
     **_one(events.DeadLetterOpened, "dead_letter.opened", _dead_letter),
     **_one(events.DeadLetterRetried, "dead_letter.retried", _dead_letter),
     **_one(events.DeadLetterDiscarded, "dead_letter.discarded", _dead_letter),

@@ -8,6 +8,7 @@ of an event sum to zero by construction. `RULES` is the whole rule; the read mod
 from typing import NamedTuple
 
 from ledger.events import Event, topic_of
+from ledger.payout_events import CLAWBACK_ACCOUNTS
 
 PARTNER_ACCOUNTS = ("pending", "approved", "held", "in_payout", "paid", "clawed_back")
 MERCHANT_ACCOUNTS = ("expense",)
@@ -42,6 +43,8 @@ def _rules() -> dict[Move, tuple[str, str]]:
     rules: dict[Move, tuple[str, str]] = {
         ("CommissionEarned", None, "pending"): ("expense", "pending"),
         ("CommissionEntered", None, "approved"): ("expense", "approved"),
+        # What came back of a payment, in part: less was paid, and as much is owed again.
+        ("CommissionEntered", None, "paid"): ("expense", "paid"),
     }
     for topic, moves in _MOVES.items():
         for from_state, to_state in moves:
@@ -53,6 +56,9 @@ def _rules() -> dict[Move, tuple[str, str]]:
     for state in ("in_payout", "paid", "approved"):
         # `approved`: the money came back, so what was clawed back is taken off the commission itself again.
         rules["CommissionClawedBack", state, state] = ("expense", "clawed_back")
+    for topic, accounts in CLAWBACK_ACCOUNTS.items():
+        for state in ("pending", "approved", "held", "rejected", "reversed", "in_payout", "paid"):
+            rules[topic, state, state] = accounts
     return rules
 
 

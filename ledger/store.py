@@ -42,7 +42,10 @@ _INSERT = (
 
 # What decides about orders, and is no order itself: merchants, partners, coupon codes, customers. In the words of the
 # index `events_directory`.
-IN_DIRECTORY: LiteralString = "NOT starts_with(originator_id, 'order/') AND NOT starts_with(originator_id, 'notice/')"
+IN_DIRECTORY: LiteralString = (
+    "NOT starts_with(originator_id, 'order/') AND NOT starts_with(originator_id, 'notice/')"
+    " AND NOT starts_with(originator_id, 'payout')"
+)
 
 # The position of the newest such event. Written so that the index `events_directory` alone can serve it:
 # with any other form, a plan made while the log was young walks through its orders, under the lock of the log.

@@ -16,6 +16,7 @@ from ledger.events import (
     OrderTaken,
     RefundParked,
 )
+from ledger.payout_events import CLAWBACK_ACCOUNTS, ClawbackMoved
 
 COLUMNS = (
     "place", "last_position", "version", "total_minor", "remaining_minor", "amount_minor", "clawed_back_minor",
@@ -88,7 +89,9 @@ class Standing:
         self.amount_minor = event.amount_minor
         self.remaining_minor = _total(event)
         self.reason = event.reason if isinstance(event, (CommissionSkipped, CommissionEntered)) else None
-        self.approved_at = event.occurred_at if event.to_state == "approved" else None
+        self.approved_at = event.occurred_at if event.to_state in _PAYABLE else None
+        self.paid_at = event.occurred_at if event.to_state == "paid" else None
+        self.payout_id = getattr(event, "payout_id", None)
         self.place = ((event.occurred_on.toordinal() - _EPOCH) << 40) + position
 
     def _move(self, event: CommissionMoved) -> None:
@@ -96,6 +99,8 @@ class Standing:
             self._blame(f"{type(event).__name__} begins in state {event.from_state!r}, but it is {self.state!r}")
         if isinstance(event, CommissionCorrected):
             self._correct(event)
+        elif isinstance(event, ClawbackMoved):
+            self._net(event)
         else:
             if _MOVE_OF[type(event).__name__] not in LEGAL_MOVES.get(self.state, ()):
                 self._blame(f"{type(event).__name__} is not legal in state {self.state!r}")
@@ -114,6 +119,12 @@ class Standing:
             self.amount_minor += event.amount_minor
         if event.to_state != event.from_state and "reversed" not in (event.to_state, event.from_state):
             self._blame(f"a correction changes the state from {event.from_state!r} to {event.to_state!r}")
+
+    def _net(self, event: ClawbackMoved) -> None:
+        left, reached = CLAWBACK_ACCOUNTS[type(event).__name__]
+        self.clawed_back_minor += event.amount_minor * ((reached == "clawed_back") - (left == "clawed_back"))
+        if event.to_state != event.from_state:
+            self._blame(f"a clawback changes the state from {event.from_state!r} to {event.to_state!r}")
 
     def _change(self, event: CommissionMoved) -> None:
         self.state = event.to_state

@@ -61,7 +61,10 @@ FROM (
         merchant_id,
         order_id,
         coalesce(sum(amount_minor) FILTER (WHERE topic = 'CommissionAdjusted'), 0) AS amount_minor,
-        coalesce(sum(amount_minor) FILTER (WHERE topic = 'CommissionClawedBack'), 0) AS clawed_back_minor,
+        -- What waits to be netted off: what is netted in a payout does not, unless the payout fails or comes back.
+        coalesce(
+            sum(amount_minor) FILTER (WHERE topic IN ('CommissionClawedBack', 'ClawbackUnnetted', 'ClawbackOwedAgain')), 0
+        ) - coalesce(sum(amount_minor) FILTER (WHERE topic = 'ClawbackNetted'), 0) AS clawed_back_minor,
         sum(revenue_minor) AS revenue_minor,
         max(position) AS last_position,
         max(version) AS version,
@@ -95,15 +98,16 @@ SELECT
     fact.due_at,
     CASE
         WHEN coalesce(moves.state, fact.to_state) IN ('approved', 'in_payout', 'paid')
-            -- An entry begins approved.
-            THEN coalesce(moves.approved_at, CASE WHEN fact.to_state = 'approved' THEN fact.occurred_at END)
+            -- An entry begins approved, or (what came back) paid.
+            THEN coalesce(moves.approved_at, CASE WHEN fact.to_state IN ('approved', 'paid') THEN fact.occurred_at END)
     END,
-    CASE WHEN moves.state = 'paid' THEN moves.paid_at END,
+    -- An entry of what came back begins paid.
+    CASE WHEN coalesce(moves.state, fact.to_state) = 'paid' THEN coalesce(moves.paid_at, fact.occurred_at) END,
     fact.occurred_on,
     fact.merchant_id, fact.order_id, fact.partner_id, fact.customer_id, fact.currency,
     coalesce(moves.state, fact.to_state),
     fact.coupon_code,
-    moves.payout_id,
+    CASE WHEN moves.state IS NULL THEN fact.payout_id ELSE moves.payout_id END,
     CASE WHEN moves.state IS NULL THEN fact.reason ELSE moves.reason END
 FROM facts AS fact
 LEFT JOIN moves ON moves.order_id = fact.order_id AND moves.merchant_id = fact.merchant_id

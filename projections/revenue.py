@@ -22,6 +22,8 @@ _COUNTED = {
     "CommissionReopened": (_REJECTED, -1),
     "CommissionPaid": (_PAID, 1),
     "CommissionMarkedUnpaid": (_PAID, -1),
+    "ClawbackSettled": (_PAID, 1),
+    "ClawbackOwedAgain": (_PAID, -1),
 }
 
 
@@ -32,7 +34,7 @@ class Revenue(dict[tuple[str, str, str, date], list[int]]):
         self, key: tuple[str, str, str, date], move: Move, amount_minor: int, revenue_minor: int, total_minor: int
     ) -> None:
         """Add what events of one kind say about revenue, and what they make commissions cost."""
-        topic, from_state, _ = move
+        topic, from_state, to_state = move
         # A skipped order was never revenue, so what is given back of it is none either.
         if topic not in _COUNTED or from_state == "skipped":
             return
@@ -42,5 +44,8 @@ class Revenue(dict[tuple[str, str, str, date], list[int]]):
         if move in RULES:
             column, sign = _COUNTED[topic]
             row[column] += sign * amount_minor
+            if (topic, to_state) == ("CommissionEntered", "paid"):
+                # What came back of a payment, in part: an entry, and less that was paid.
+                row[_PAID] += amount_minor
         if topic == "CommissionEarned":
             row[_GROSS] += total_minor

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from schemas.api import Answer, Base, CommissionStatus, Query, QueryInt, Rate, Standing
 from schemas.api_answers import Terms
+from schemas.api_feed_payouts import PayoutData, PayoutType, RunData
 from schemas.money import Money
 
 FEED_LIMIT_MAX = 500
@@ -352,6 +353,32 @@ class CommissionMoved(FeedEntry):
     data: StateData
 
 
+class ClawbackMoved(FeedEntry):
+    """What was clawed back went into a payout, out with it, or came back from it."""
+
+    type: Literal[
+        "commission.clawback_netted",
+        "commission.clawback_settled",
+        "commission.clawback_unnetted",
+        "commission.clawback_owed_again",
+    ]
+    data: StateData
+
+
+class PayoutRunTold(FeedEntry):
+    """Payouts were prepared together, approved or called off."""
+
+    type: Literal["payout_run.prepared", "payout_run.approved", "payout_run.cancelled"]
+    data: RunData
+
+
+class PayoutTold(FeedEntry):
+    """Something became of a payout."""
+
+    type: PayoutType
+    data: PayoutData
+
+
 class OrderParked(FeedEntry):
     """Something came before its order."""
 
@@ -424,6 +451,9 @@ AnyEntry = Annotated[
     | CommissionEntered
     | CommissionCorrected
     | CommissionMoved
+    | ClawbackMoved
+    | PayoutRunTold
+    | PayoutTold
     | OrderParked
     | OrderParkedRejected
     | DeadLetterChanged

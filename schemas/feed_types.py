@@ -36,6 +36,26 @@ MEANINGS: Mapping[str, str] = {
     "commission.unreserved": "a payout did not happen: its commission is payable again",
     "commission.paid": "a commission was paid",
     "commission.marked_unpaid": "a commission is owed again: its money came back, or never went",
+    "commission.clawback_netted": "what was clawed back is netted off in a payout",
+    "commission.clawback_settled": "that payout is out: nothing of the clawback is owed any more",
+    "commission.clawback_unnetted": "that payout did not happen: the clawback waits for the next one",
+    "commission.clawback_owed_again": "that payout's money came back: the clawback waits for the next one",
+    "payout_run.prepared": "payouts were prepared: the list is frozen",
+    "payout_run.approved": "somebody else approved a payout run",
+    "payout_run.cancelled": "a payout run was called off",
+    "payout.requested": "a payout was requested: its commissions are reserved",
+    "payout.approved": "somebody else approved a payout",
+    "payout.submitting": "a payout is about to be sent",
+    "payout.resubmitting": "nobody knows whether a payout was sent: the same goes out under the same key once more",
+    "payout.submitted": "the provider has the payout",
+    "payout.held": "the provider keeps the payout for now",
+    "payout.processed": "a payout is out",
+    "payout.failed": "a payout was definitely not paid: its commissions are payable again",
+    "payout.review_required": "nobody knows what became of a payout: a person has to decide",
+    "payout.attempt_abandoned": "somebody declared that an attempt will never pay",
+    "payout.returned": "money of a payout came back: it is owed again",
+    "payout.cancelled": "a payout was called off before it was sent",
+    "payout.contradicted": "a provider tells what cannot be: the partner's payouts are frozen",
     "order.refund_parked": "a refund came before its order, and waits for it",
     "order.cancellation_parked": "a cancellation came before its order, and waits for it",
     "order.dispute_parked": "a dispute came before its order, and waits for it",
@@ -66,8 +86,8 @@ MEANINGS: Mapping[str, str] = {
 }
 """Every type of event, with what it means."""
 
-# Mapped, for the log knows them, but nothing makes them before there are payouts.
-NOT_SENT_YET = frozenset({"commission.reserved", "commission.unreserved"})
+# Mapped, for the log knows them, but nothing makes them yet.
+NOT_SENT_YET: frozenset[str] = frozenset()
 
 
 def matches(wanted: str, type_: str) -> bool:

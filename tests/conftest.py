@@ -24,12 +24,15 @@ _servers = pytest.StashKey[SessionServers]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the broker be chosen: the embedded one, or Apache Kafka itself."""
+    """Let the broker be chosen (the embedded one, or Apache Kafka itself), and how long the search is."""
     parser.addoption(
         "--kafka",
         choices=("embedded", "apache"),
         default=os.environ.get("TEST_KAFKA", "embedded"),
         help="the broker to test on: embedded (default) or apache (needs Java 17 and Maven)",
+    )
+    parser.addoption(
+        "--seeds", type=int, default=300, help="how many stories the search for double payments tells (default 300)"
     )
 
 

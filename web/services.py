@@ -10,6 +10,7 @@ from argon2 import Parameters
 from argon2.profiles import RFC_9106_LOW_MEMORY
 from psycopg_pool import AsyncConnectionPool
 
+from consumers.paying import Paying
 from ledger.application import Ledger
 from projections.read import Reads
 from web.mail import Mailer
@@ -54,7 +55,7 @@ class Services:
     """The write side, the read side, the pool for what belongs to no merchant yet (keys, health), and the clock.
 
     The connections of `reads` stand behind the wall between merchants, those of `pool` do not. `mail` None: none is
-    sent, and whoever lost a password has to ask for a link.
+    sent, and whoever lost a password has to ask for a link. `paying` None: nobody is paid, for no key seals how.
     """
 
     ledger: Ledger
@@ -63,6 +64,7 @@ class Services:
     now: Callable[[], datetime]
     options: WebOptions
     mail: Mailer | None = None
+    paying: Paying | None = None
 
 
 SERVICES = web.AppKey("services", Services)
