@@ -10,8 +10,9 @@ from cli.data_folder import DataFolder
 from ledger import keys, logins, merchants, partners, users
 from ledger.access import ADMIN, Actor
 from ledger.application import Ledger
-from ledger.events import Rate, Terms
+from ledger.events import Rate
 from ledger.passwords import Passwords
+from ledger.terms import Terms
 from schemas.errors import ConflictError
 
 MERCHANT_ID = "demo"

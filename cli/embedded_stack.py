@@ -9,9 +9,11 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from cli import leash
+from cli.clock import now
 from cli.connection import Books, bring_up_to_date
 from cli.data_folder import DATABASE, DataFolder, Running
 from cli.demo import Demo, prepare
+from cli.demo_payouts import prepare_payouts
 from cli.embedded import EmbeddedBroker, EmbeddedError, EmbeddedPostgres
 from cli.embedded.process import LOOPBACK, end_orphan, free_port, require_free
 from cli.gateway import Gateway
@@ -94,6 +96,8 @@ class EmbeddedStack:
         step("preparing the database")
         bring_up_to_date(books.database_url)
         found = prepare(books, self._folder) if demo else None
+        if demo:
+            prepare_payouts(books, now())
         self._check_stop()
         step("starting worker, projector and web")
         environment = self._environment(books)

@@ -22,9 +22,8 @@ from cli.options import Data, Json
 from cli.output import complain, print_json, spinner
 from cli.pools import opened
 from cli.serve_web import web_options
-from ledger import merchants
+from cli.whose import merchant_of
 from ledger.application import Ledger
-from ledger.events import Stream
 from ledger.intake import Intake
 from projections.read import Reads
 from schemas.errors import RejectedError
@@ -41,12 +40,6 @@ from web.threads import Threads
 
 _KEY_ID = "cli"
 _NOT_FILTERS = ("min_position",)
-_MERCHANT = Stream.merchant("")
-# Two are as many as it takes to know that the only one is not the only one.
-_MERCHANTS = (
-    "SELECT DISTINCT originator_id FROM ledger.events WHERE originator_id > 'merchant/' AND originator_id < 'merchant0'"
-    " LIMIT 2"
-)
 
 LISTS: dict[str, Route] = {
     route.path.removeprefix("/"): route
@@ -96,15 +89,32 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a list to a file."""
+    export_list(name, context.args, merchant, out, file_format, data, as_json=as_json)
+
+
+def export_list(
+    name: str,
+    filters: Sequence[str],
+    merchant: str | None,
+    out: Path | None,
+    file_format: str | None,
+    data: Path | None,
+    *,
+    as_json: bool = False,
+) -> None:
+    """Write the list of this name, of those that the filters (`--status paid`) let through, and tell how many rows.
+
+    Raises UsageError, CannotError, NotFoundError.
+    """
     if as_json and out is None:
         raise UsageError("--json tells of the file that --out names; without one, the list itself is on stdout")
     route = LISTS.get(name)
     if route is None:
         raise UsageError(f"there is no list {name!r}; there are: {', '.join(sorted(LISTS))}")
-    query, kind = _query(route, context.args), _kind_of(out, file_format)
+    query, kind = _query(route, filters), _kind_of(out, file_format)
     with books(data) as found, found.ledger() as ledger:
-        merchant_id = merchants.find(ledger, merchant or _only_merchant(found)).merchant_id
-        with _written_to(out) as write, spinner(name) as tell:
+        merchant_id = merchant_of(found, ledger, merchant)
+        with written_to(out) as write, spinner(name) as tell:
             count, position = asyncio.run(_export(found, ledger, merchant_id, route, query, kind, write, tell))
     if as_json:
         print_json({"file": str(out), "format": kind, "merchant": merchant_id, "rows": count, "position": position})
@@ -194,17 +204,12 @@ def _kind_of(out: Path | None, named: str | None) -> str:
     return named or FORMATS[0]
 
 
-def _only_merchant(found: Books) -> str:
-    with found.connect() as connection:
-        rows = connection.execute(_MERCHANTS).fetchall()
-    if len(rows) != 1:
-        raise UsageError("whose? Name the merchant: --merchant SLUG")
-    return str(rows[0][0]).removeprefix(_MERCHANT)
-
-
 @contextmanager
-def _written_to(out: Path | None) -> Iterator[Write]:
-    """Yield what writes to the file. It takes its name when all is written: a part is never taken for the whole."""
+def written_to(out: Path | None, *, private: bool = False) -> Iterator[Write]:
+    """Yield what writes to the file. It takes its name when all is written: a part is never taken for the whole.
+
+    A `private` one only its owner can read. Raises CannotError.
+    """
     if out is None:
         yield sys.stdout.buffer.write
         sys.stdout.buffer.flush()
@@ -216,7 +221,8 @@ def _written_to(out: Path | None) -> Iterator[Write]:
             yield file.write
             file.flush()
             os.fsync(file.fileno())
-            _like_any_other(file.name)
+            if not private:
+                _like_any_other(file.name)
             Path(file.name).replace(out)
         except BaseException:
             Path(file.name).unlink(missing_ok=True)

@@ -7,6 +7,9 @@ from typing import Any
 import structlog
 from structlog.typing import Processor
 
+# They tell of each call: with the account that is paid in its address, and from "debug" on with the whole body.
+_TELL_OF_CALLS = ("stripe", "httpx", "httpcore")
+
 
 def configure(level: str) -> None:
     """Send the log lines of this process, ours and the libraries', to stderr, from `level` on."""
@@ -33,6 +36,8 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    for name in _TELL_OF_CALLS:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
 def _renderers() -> list[Processor]:

@@ -30,6 +30,7 @@ COMMANDS = {
     "user": _Place("cli.users", "People who work for a merchant, and links that set their passwords."),
     "import": _Place("cli.imports", "Files of orders, partners or opening balances; safe to repeat."),
     "export": _Place("cli.exports", "Write any list of the API, or the journal, to a file."),
+    "payouts": _Place("cli.payouts", "Pay partners: preview, runs, payouts, rails, files for the bank."),
     "dead-letters": _Place("cli.dead_letters", "Messages that were refused for good, with the reason."),
     "rebuild": _Place("cli.rebuilds", "Build read models anew from the log."),
     "verify": _Place("cli.checks", "Compare every read model with the log."),

@@ -37,11 +37,20 @@ def complain(line: str) -> None:
     sys.stderr.flush()
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = ()) -> None:
-    """Write a table to stdout; the columns whose numbers are in `right` hold numbers."""
+def print_table(
+    headings: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = (), whole: Sequence[int] = ()
+) -> None:
+    """Write a table to stdout; the columns whose numbers are in `right` hold numbers.
+
+    Those in `whole` are never cut: ids that somebody copies into the next command.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number in right else "left", no_wrap=number in right)
+        widest = max((len(_shown(row[number])) for row in rows if row[number] is not None), default=0)
+        table.add_column(
+            heading, justify="right" if number in right else "left", no_wrap=number in right or number in whole,
+            min_width=widest if number in whole else None,
+        )  # fmt: skip
     for row in rows:
         table.add_row(*(Text("" if cell is None else _shown(cell)) for cell in row))
     console = Console(highlight=False)

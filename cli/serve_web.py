@@ -17,6 +17,7 @@ from cli.logs import configure
 from cli.options import ChildOf, Data
 from cli.pools import opened
 from consumers.paying import paying
+from consumers.payout_keys import keys_looked_at
 from ledger.application import Ledger
 from projections.read import Reads
 from schemas.settings import Settings
@@ -63,6 +64,7 @@ async def _serve(found: Books, ledger: Ledger) -> None:
         opened(url, _POOL_SIZE_MAX, walled=True) as readers,
         opened(url, _KEYS_POOL_SIZE_MAX) as pool,
         paying(ledger, found.payout_settings) as pays,
+        keys_looked_at(ledger, pays.keys if pays else None),
     ):
         options, mail = web_options(settings, found.hash_key), mailer(settings)
         services = Services(

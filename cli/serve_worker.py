@@ -11,12 +11,15 @@ from cli.connection import Books, books
 from cli.logs import configure
 from cli.options import ChildOf, Data
 from cli.pools import opened
+from cli.serve_web import mailer, web_options
 from consumers.paying import paying
 from consumers.settings import WorkerSettings
 from consumers.worker import run_worker
 from ledger.application import Ledger
+from projections.payables import SqlPayables
 from projections.read import Reads
 from schemas.settings import Settings
+from web.payout_letters import PayoutPost
 
 _COLLECT_AFTER_OBJECTS = 200_000
 
@@ -44,8 +47,12 @@ def _collect_seldom() -> None:
 
 async def _serve(found: Books, settings: WorkerSettings, ledger: Ledger) -> None:
     async with opened(found.database_url, 1) as pool, paying(ledger, found.payout_settings) as pays:
-        reads = Reads(pool)
-        await run_worker(settings, ledger, reads.due_commissions, reads.swept_commissions, now, paying=pays)
+        reads, mail = Reads(pool), mailer(found.settings)
+        post = None if mail is None else PayoutPost(mail, web_options(found.settings, found.hash_key))
+        await run_worker(
+            settings, ledger, reads.due_commissions, reads.swept_commissions, now,
+            paying=pays, payables=SqlPayables(ledger), post=post,
+        )  # fmt: skip
 
 
 def worker_settings(settings: Settings, bootstrap_servers: str) -> WorkerSettings:

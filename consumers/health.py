@@ -21,6 +21,7 @@ class Health:
     def __init__(self, *conditions: str) -> None:
         self._reasons: dict[str, str | None] = dict.fromkeys(conditions, "starting")
         self._warned: set[str] = set()
+        self._told: dict[str, str] = {}
         self.facts: Facts = dict
 
     @property
@@ -46,6 +47,18 @@ class Health:
             self._warned.add(condition)
             _log.warning(f"{condition}: {reason}", condition=condition, ready=False)
 
+    def tell(self, condition: str, what: str | None) -> None:
+        """Tell people about something that makes the worker no less ready; None: there is nothing to tell any more."""
+        if what is None:
+            self._told.pop(condition, None)
+        else:
+            self._told[condition] = what
+
+    @property
+    def told(self) -> Mapping[str, str]:
+        """What people have to look into, by condition."""
+        return dict(self._told)
+
     def is_up(self, condition: str) -> bool:
         """Return whether this one condition is fine."""
         return self._reasons.get(condition) is None
@@ -53,7 +66,14 @@ class Health:
     def report(self) -> dict[str, Any]:
         """Return what `/readyz` answers: `ready`, each condition (`ok` or its reason), and the worker's facts."""
         conditions = {name: reason or "ok" for name, reason in self._reasons.items()}
-        return {"ready": self.ready, "checks": conditions, **self.facts()}
+        return {"ready": self.ready, "checks": conditions, **self._look_into(), **self.facts()}
+
+    def alive(self) -> dict[str, Any]:
+        """Return what `/healthz` answers: that it is alive, and what people have to look into, where there is any."""
+        return {"alive": True, **self._look_into()}
+
+    def _look_into(self) -> dict[str, Any]:
+        return {"look_into": self.told} if self._told else {}
 
 
 @asynccontextmanager
@@ -74,7 +94,7 @@ async def served(health: Health, host: str, port: int | None) -> AsyncIterator[i
 
 def _application(health: Health) -> web.Application:
     async def alive(_: web.Request) -> web.Response:
-        return web.json_response({"alive": True})
+        return web.json_response(health.alive())
 
     async def ready(_: web.Request) -> web.Response:
         report = health.report()

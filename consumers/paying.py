@@ -12,6 +12,8 @@ from ledger.bank_orders import BankOrders
 from ledger.merchants import day_of
 from ledger.payout_books import PayoutBooks
 from ledger.payout_details import PayoutDetails
+from ledger.payout_findings import PayoutFindings
+from ledger.payout_home import PayoutHome
 from ledger.payout_spending import SqlSpending
 from ledger.payout_store import SqlPayoutStore
 from ledger.sealing import KeyRing
@@ -29,6 +31,8 @@ class Paying:
     orders: BankOrders
     spending: SqlSpending
     rails: Rails
+    findings: PayoutFindings
+    home: PayoutHome
 
 
 @asynccontextmanager
@@ -51,4 +55,6 @@ async def paying(ledger: Ledger, settings: PayoutSettings) -> AsyncIterator[Payi
             orders=orders,
             spending=spending,
             rails=rails,
+            findings=PayoutFindings(ledger),
+            home=PayoutHome(ledger),
         )

@@ -82,10 +82,12 @@ class PayoutSaga:
             return "unknown_payout"
         payout = await self._ask(lambda: self._books.find(name))
         rail = self._rails.get(payout.opened.rail)
-        if rail is None or payout.attempt == 0:
+        if rail is None:
             await self._ask(lambda: self._books.store.drop_hint(id_, self._now()))
             return "dropped"
         try:
+            if payout.attempt == 0:
+                return await self._recover(name, payout, rail, hint)
             return await self._look(name, payout, rail, hint)
         except HintHandledError:
             return "handled_before"
@@ -96,8 +98,7 @@ class PayoutSaga:
         instruction = await self._instruction(name, payout, payout.attempt + 1)
         if instruction is None:
             return await self._call_off(name, payout, "no_payout_details")
-        opened = payout.opened
-        frozen = await self._ask(lambda: self._books.store.frozen(opened.merchant_id, [opened.partner_id]))
+        frozen = await self._frozen(payout)
         if frozen or self._refusal(rail, instruction) is not None:
             return await self._later(name, payout, self._now() + _REFUSED_FOR, "frozen" if frozen else "refused")
         try:
@@ -114,11 +115,13 @@ class PayoutSaga:
         if begun.dropped:
             return "dropped"
         attempt = _attempt(begun.payout, instruction, body)
-        if instruction.number > 1:
-            # What an abandoned attempt may have left at the provider is looked for before anything else goes out.
-            shown = await self._asked(rail.look_up(attempt))
-            if not isinstance(shown, Missing):
-                return await self._take(name, begun.payout, shown, attempt, act)
+        # What an abandoned attempt left at the provider, or one that these books know nothing of because they were
+        # restored from a backup, is looked for before anything goes out.
+        shown = await self._asked(rail.look_up(attempt))
+        if isinstance(shown, Unknown):
+            return await self._unknown(name, begun.payout, rail, shown)
+        if not isinstance(shown, Missing):
+            return await self._take(name, begun.payout, shown, attempt, act)
         return await self._send(name, begun.payout, rail, attempt)
 
     async def _send(self, name: Name, payout: Payout, rail: Rail, attempt: Attempt) -> str:
@@ -143,9 +146,12 @@ class PayoutSaga:
             return await self._review(name, payout, "no_body")
         shown = await self._asked(rail.look_up(attempt))
         if isinstance(shown, (Found, Several)):
-            return await self._take(name, payout, shown, attempt, looked)
+            word = await self._take(name, payout, shown, attempt, looked)
+            # It is there, and says nothing about what was sent last; nor will it, however often it is asked for.
+            return await self._review(name, payout, payouts.FAILED_AFTER_REPEAT) if word == "nothing_new" else word
         act = self._act()
-        if payout.window_open(act.at) and (isinstance(shown, Unknown) or self._refusal(rail, attempt.instruction)):
+        held_back = isinstance(shown, Unknown) or self._refusal(rail, attempt.instruction) or await self._frozen(payout)
+        if payout.window_open(act.at) and held_back:
             return await self._later(name, payout, act.at + payouts.QUIET, "unknown")
         done = await self._decide(name, payout, lambda now: payouts.repeat(now, act), act)
         if done.dropped or done.payout.state != "submitting":
@@ -173,6 +179,39 @@ class PayoutSaga:
             again = due_at(payout, act.at) or act.at + _REFUSED_FOR
             return "unknown" if hint else await self._later(name, payout, again, "unknown")
         return await self._take(name, payout, shown, attempt, act, hint=hint and (hint.provider, hint.event_id))
+
+    async def _recover(self, name: Name, payout: Payout, rail: Rail, hint: Hint) -> str:
+        """Take what the provider shows of a payout that, by these books, was never sent: they were restored.
+
+        The attempt that nobody remembers is written down with what it led to; nothing goes out.
+        """
+        act, id_ = self._act(), (hint.provider, hint.event_id)
+        instruction = await self._instruction(name, payout, 1)
+        if instruction is None:
+            return await self._later(name, payout, None, "no_payout_details")
+        try:
+            body = rail.compose(instruction)
+        except RejectedError:
+            # What can never be sent was not sent.
+            body = b""
+        digest, window = sha256(body).hexdigest(), rail.window
+        attempt = Attempt(instruction, body, digest, act.at, act.at + window)
+        shown = await self._shown(payout, rail, attempt, hint)
+        if isinstance(shown, (Missing, Unknown)):
+            if isinstance(shown, Missing):
+                await self._ask(lambda: self._books.store.drop_hint(id_, self._now()))
+            return "unknown" if isinstance(shown, Unknown) else "dropped"
+        sealed, address = self._sealing.seal(body), instruction.payee.address
+
+        def then(now: Payout) -> list[Event]:
+            if isinstance(shown, Several):
+                return payouts.several(now, act, shown.references)
+            return payouts.observe(now, act, Seen(*shown), address)
+
+        done = await self._decide(
+            name, payout, lambda now: payouts.recover(now, act, digest, window, then), act, body=sealed, hint=id_
+        )
+        return "dropped" if done.dropped else done.payout.state
 
     async def _shown(self, payout: Payout, rail: Rail, attempt: Attempt, hint: Hint | None) -> Shown:
         """Return what the provider shows: by its list first, which alone can show two payments for one payout."""
@@ -252,6 +291,10 @@ class PayoutSaga:
         if instruction is None or sealed is None:
             return None
         return _attempt(payout, instruction, self._sealing.unseal(sealed))
+
+    async def _frozen(self, payout: Payout) -> bool:
+        opened = payout.opened
+        return bool(await self._ask(lambda: self._books.store.frozen(opened.merchant_id, [opened.partner_id])))
 
     def _refusal(self, rail: Rail, instruction: Instruction) -> str | None:
         now = self._now()

@@ -11,6 +11,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import datetime
+from functools import partial
 
 import stamina.instrumentation
 import structlog
@@ -22,6 +23,9 @@ from consumers.broker import Broker, BrokerAwayError, TopicMissingError
 from consumers.health import Health, served
 from consumers.order_intake import OrderIntake
 from consumers.paying import Paying
+from consumers.payout_choosing import Payables
+from consumers.payout_keys import CONDITION, keys_looked_at
+from consumers.payout_letters import Post
 from consumers.payouts import paying_out
 from consumers.settings import WorkerSettings
 from consumers.webhooks import sending
@@ -47,12 +51,14 @@ async def run_worker(
     now: Callable[[], datetime],
     *,
     paying: Paying | None = None,
+    payables: Payables | None = None,
+    post: Post | None = None,
     stop: asyncio.Event | None = None,
     health: Health | None = None,
 ) -> None:
     """Run until SIGTERM or SIGINT (or `stop`), then finish the batch in hand, leave the groups and return.
 
-    Without `paying` nobody is paid.
+    Without `paying` and `payables` nobody is paid, without `post` nobody is written to.
 
     A broker or a database that is away is waited for. Raises CorruptionError when the books cannot be trusted.
     """
@@ -68,8 +74,10 @@ async def run_worker(
             try:
                 async with AsyncExitStack() as beside:
                     await beside.enter_async_context(sending(settings, ledger, health, now))
-                    if paying is not None:
-                        await beside.enter_async_context(paying_out(paying, health, now))
+                    keys, tell = (paying.keys if paying else None), partial(health.tell, CONDITION)
+                    await beside.enter_async_context(keys_looked_at(ledger, keys, tell))
+                    if paying is not None and payables is not None:
+                        await beside.enter_async_context(paying_out(paying, ledger, payables, health, now, post))
                     await worker.run()
             finally:
                 await broker.close()

@@ -71,13 +71,20 @@ def note(
 
     The log tells of it as well, for the feed: who was changed, in which way, and by whom.
     """
-    curs.execute(
-        "INSERT INTO access.changes (merchant_id, at, type, subject, details, cause, key_id, user_id)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
-        (merchant_id, now, type_, subject, orjson.dumps(details).decode(), by.cause, by.key_id, by.user_id),
-    )
+    keep_change(curs, merchant_id, by, now, type_, subject, **details)
     event = AccessChanged(
         merchant_id=merchant_id, occurred_at=now, recorded_at=now, cause=by.cause, change=type_, subject_id=subject,
         role=details.get("role"),
     )  # fmt: skip
     append_notice(curs, Stream.notice(merchant_id, type_.partition(".")[0], subject), event)
+
+
+def keep_change(
+    curs: Cursor[DictRow], merchant_id: str, by: Actor, now: datetime, type_: str, subject: str, **details: Any
+) -> None:
+    """Record for the access log alone who did what, in its transaction: the feed is not told. No names."""
+    curs.execute(
+        "INSERT INTO access.changes (merchant_id, at, type, subject, details, cause, key_id, user_id)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        (merchant_id, now, type_, subject, orjson.dumps(details).decode(), by.cause, by.key_id, by.user_id),
+    )

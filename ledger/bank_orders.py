@@ -3,6 +3,7 @@
 A batch is built once; its bytes are kept and handed out the same for ever, since a bank tells a duplicate by them.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from hashlib import blake2b, sha256
@@ -13,7 +14,9 @@ from psycopg.rows import DictRow
 
 from ledger.application import Ledger
 from ledger.payout_books import Sealing
-from ledger.payout_store import Hint
+from ledger.payout_findings import Finding, keep_finding
+from ledger.payout_spending import why_off
+from ledger.payout_store import Hint, keep_hint
 from schemas.errors import ConflictError, CorruptionError, NotFoundError, RejectedError, RetryableError
 
 PAYMENTS_A_BATCH_MAX = 10_000
@@ -67,11 +70,24 @@ class Told(NamedTuple):
     code: str | None
 
 
-class Applied(NamedTuple):
-    """What came of each movement, in order, and which payouts there is to look at now."""
+class Result(NamedTuple):
+    """A movement and what came of it; `payout_id` is None where it is none of ours."""
 
-    became: tuple[tuple[str, Became], ...]
+    told: Told
+    payout_id: str | None
+    became: Became
+
+
+class Applied(NamedTuple):
+    """What came of each movement, in order, and which payouts there is to look at now: the hints are in the inbox."""
+
+    results: tuple[Result, ...]
     hints: tuple[Hint, ...]
+
+    @property
+    def became(self) -> tuple[tuple[str, Became], ...]:
+        """What became of each end-to-end id."""
+        return tuple((result.told.end_to_end_id, result.became) for result in self.results)
 
 
 Build = Callable[[Sequence[Order], str], tuple[bytes, bytes]]
@@ -122,22 +138,20 @@ class BankOrders:
         return self._opened(rows)
 
     def withdraw(self, merchant_id: str, end_to_end_id: str, now: datetime) -> Hint:
-        """Take an order back that is in no batch: nothing was paid. Returns the hint to look at its payout.
+        """Take an order back that is in no batch: nothing was paid. Returns the hint, kept, to look at its payout.
 
         Raises NotFoundError, ConflictError `not_waiting`.
         """
-        with self._ledger.connection() as conn:
+        with self._ledger.connection() as conn, conn.transaction():
             moved = conn.execute(
                 "UPDATE people.bank_orders SET state = 'rejected', code = 'withdrawn', moved_at = %s"
                 " WHERE end_to_end_id = %s AND merchant_id = %s AND state = 'waiting' RETURNING payout_id",
                 (now, end_to_end_id, merchant_id),
             ).fetchone()
-        if moved is None:
-            self._not_waiting(merchant_id, end_to_end_id)
-        assert moved is not None  # noqa: S101 - raised above
-        return Hint("bank", f"{end_to_end_id} withdrawn", moved["payout_id"], end_to_end_id)
-
-    def _not_waiting(self, merchant_id: str, end_to_end_id: str) -> None:
+            if moved is not None:
+                hint = Hint("bank", f"{end_to_end_id} withdrawn", moved["payout_id"], end_to_end_id)
+                keep_hint(conn, hint, now)
+                return hint
         found = self.find(end_to_end_id)
         if found is None or found.merchant_id != merchant_id:
             raise NotFoundError("bank order", end_to_end_id)
@@ -150,13 +164,14 @@ class BankOrders:
     ) -> Batch:
         """Put everything that waits into a batch, build its files, keep them, and return it; once for a request.
 
-        Raises RejectedError `nothing_waits`, and what `build` raises.
+        Raises RejectedError `nothing_waits`, ConflictError `rail_off`, `payments_unknown`, and what `build` raises.
         """
         batch_id = batch_id_of(merchant_id, idempotency_key)
         known = self._known(batch_id)
         if known is not None:
             return known
         with self._ledger.connection() as conn:
+            _check_may_seal(conn, merchant_id)
             rows = conn.execute(_WAITING, (merchant_id, PAYMENTS_A_BATCH_MAX)).fetchall()
         if not rows:
             raise RejectedError("nothing_waits", "no bank transfer waits to be sent")
@@ -258,22 +273,27 @@ class BankOrders:
         """Take what the bank told, each movement once, however often and in whichever order its files come.
 
         With `merchant_id`, what is another merchant's is `unknown`. A message that was refused as a whole refuses all
-        of its batch. Returns what came of each.
+        of its batch. Returns what came of each. Raises RejectedError where a reference settled another order by hand.
         """
-        became: list[tuple[str, Became]] = []
+        results: list[Result] = []
         hints: list[Hint] = []
         with self._ledger.connection() as conn, conn.transaction():
-            refused = _refused(conn, refused_messages)
+            refused = _refused(conn, refused_messages, merchant_id)
             for each in sorted([*told, *refused], key=_settled_first):
                 row = conn.execute(f"{_ORDERS} WHERE end_to_end_id = %s FOR UPDATE", (each.end_to_end_id,)).fetchone()
                 if row is None or merchant_id not in (None, row["merchant_id"]):
-                    became.append((each.end_to_end_id, "unknown"))
+                    results.append(Result(each, None, "unknown"))
+                    if row is None:
+                        _keep_stranger(conn, each, merchant_id, now)
                     continue
-                became.append((each.end_to_end_id, _apply(conn, row, each, by, now)))
-                event_id = f"{each.end_to_end_id} {each.kind} {each.reference}"
-                hints.append(Hint("bank", event_id, row["payout_id"], each.end_to_end_id))
-        moved = [hint for hint, (_, what) in zip(hints, _ours(became), strict=True) if what not in ("known", "differs")]
-        return Applied(tuple(became), tuple(moved))
+                results.append(Result(each, row["payout_id"], _apply(conn, row, each, by, now)))
+                if results[-1].became not in ("known", "differs"):
+                    event_id = f"{each.end_to_end_id} {each.kind} {each.reference}"
+                    hints.append(Hint("bank", event_id, row["payout_id"], each.end_to_end_id))
+                    # In the same transaction: nobody asks again about a payout that is out, so that it came back would
+                    # be known here and nowhere else.
+                    keep_hint(conn, hints[-1], now)
+        return Applied(tuple(results), tuple(hints))
 
     def settle_by_hand(
         self, merchant_id: str, end_to_end_id: str, reference: str, *, by: str, now: datetime
@@ -320,15 +340,40 @@ def _settled_first(told: Told) -> int:
     return _ORDER_OF_KINDS[told.kind]
 
 
-def _ours(became: Sequence[tuple[str, Became]]) -> list[tuple[str, Became]]:
-    return [each for each in became if each[1] != "unknown"]
+def _check_may_seal(conn: Connection[DictRow], merchant_id: str) -> None:
+    reason = why_off(conn, "bank")
+    if reason is not None:
+        raise ConflictError("rail_off", f"bank transfers are switched off: {reason}")
+    if conn.execute(_STRANGERS_OPEN, (merchant_id,)).fetchone() is not None:
+        raise ConflictError(
+            "payments_unknown", "the bank has paid what is on no books: say first what it was (payout reconciliation)"
+        )
 
 
-def _refused(conn: Connection[DictRow], message_ids: Sequence[str]) -> list[Told]:
+def _keep_stranger(conn: Connection[DictRow], told: Told, merchant_id: str | None, now: datetime) -> None:
+    """Keep that the bank paid under an id of ours what is on no books; what names none of ours is somebody else's."""
+    ours = _OUR_ID.fullmatch(told.end_to_end_id)
+    if ours is None or told.kind != "settled" or told.amount_minor is None or told.currency is None:
+        return
+    theirs = (told.amount_minor, told.currency)
+    found = Finding("bank", "theirs_only", "not_in_books", merchant_id, None, f"po_{ours[1]}", (ours[0],), None, theirs)
+    keep_finding(conn, found, now)
+
+
+# By the end-to-end id alone nobody knows who was paid, so that nobody could be frozen.
+_STRANGERS_OPEN = (
+    "SELECT FROM ledger.payout_findings WHERE rail = 'bank' AND kind = 'theirs_only' AND resolved_at IS NULL"
+    " AND merchant_id = %s AND partner_id IS NULL LIMIT 1"
+)
+_OUR_ID = re.compile(r"po([0-9a-f]{16})(?:A[0-9]+)?", re.ASCII)
+
+
+def _refused(conn: Connection[DictRow], message_ids: Sequence[str], merchant_id: str | None) -> list[Told]:
     rows = conn.execute(
-        "SELECT end_to_end_id, message_id FROM people.bank_orders JOIN people.bank_batches USING (batch_id)"
-        " WHERE message_id = ANY(%s) AND unsealed_at IS NULL ORDER BY end_to_end_id",
-        (list(message_ids),),
+        "SELECT end_to_end_id, message_id FROM people.bank_orders JOIN people.bank_batches AS batch USING (batch_id)"
+        " WHERE message_id = ANY(%s) AND unsealed_at IS NULL AND batch.merchant_id = coalesce(%s, batch.merchant_id)"
+        " ORDER BY end_to_end_id",
+        (list(message_ids), merchant_id),
     ).fetchall()
     return [Told("rejected", row["end_to_end_id"], row["message_id"], None, None, "message_refused") for row in rows]
 
@@ -373,7 +418,10 @@ def _after(row: DictRow, told: Told) -> dict[str, Any] | None:
         return _after_rejection(row, told)
     if told.currency != row["currency"] or told.amount_minor is None:
         return None
-    if row["state"] not in ("sealed", "settled", "returned"):
+    # What waits and was booked all the same was in a file that these books do not know of: they were restored, or the
+    # batch was said not to be uploaded. It must not go into another one.
+    booked = row["state"] == "waiting" and told.kind == "settled"
+    if row["state"] not in ("sealed", "settled", "returned") and not booked:
         return None
     return _after_booking(row, told) if told.kind in ("settled", "by_hand") else _after_return(row, told)
 

@@ -30,11 +30,11 @@ from ledger.events import (
     Rate,
     RateChanged,
     Stream,
-    Terms,
     TermsChanged,
     decode,
 )
 from ledger.store import DIRECTORY_HEAD, IN_DIRECTORY
+from ledger.terms import Terms
 
 T = TypeVar("T")
 

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ledger.terms import Terms
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What every event carries: whose books, when it took effect, when it was recorded, and what caused it.
@@ -36,26 +38,6 @@ class Recorded(NamedTuple):
 
 
 # --- the merchant and the program's terms -----------------------------------------------------------------------------
-
-
-class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The terms of a program: what is owed for an order, and when it becomes payable.
-
-    `approval`: `immediate`, `after_days` (then `hold_days`, 0-999) or `manual`. `base`: `total`, `net_of_tax` or
-    `net_of_tax_and_shipping`. `fixed_on_partial_refund`: `keep` or `pro_rata`. `self_referral`: `skip` or `allow`.
-    `minimum_payout_minor`: per currency. `max_orders_per_customer` and `max_months_per_customer` (after the first
-    order): how long a customer earns. What is UNSET is not in the JSON: no minimum, no limit.
-    """
-
-    version: int = 1
-    approval: str = "after_days"
-    hold_days: int = 30
-    base: str = "total"
-    fixed_on_partial_refund: str = "keep"
-    self_referral: str = "skip"
-    minimum_payout_minor: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
-    max_orders_per_customer: int | msgspec.UnsetType = msgspec.UNSET
-    max_months_per_customer: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class MerchantRegistered(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -351,10 +333,11 @@ class CommissionPaid(CommissionMoved, frozen=True, kw_only=True, omit_defaults=T
 
 
 class CommissionMarkedUnpaid(CommissionMoved, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """The money came back, or never went: it is owed again."""
+    """The money came back, or never went: it is owed again. With a `payout_id` it is that payout's that came back."""
 
     reason: str
     note: str | None = None
+    payout_id: str | None = None
 
 
 # --- notices: what no decision about an order reads, so that the feed tells of it all the same ------------------------

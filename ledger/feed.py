@@ -308,7 +308,7 @@ _ACCESS = tuple(
     f"{whose}.{change}"
     for whose, changes in (
         ("user", ("created", "invited", "password_set", "renamed", "role_changed", "disabled", "enabled")),
-        ("partner", ("access_renewed", "password_set")),
+        ("partner", ("access_renewed", "password_set", "payout_details_changed", "payout_details_removed")),
         ("key", ("created", "rotated", "revoked")),
     )
     for change in changes

@@ -32,3 +32,9 @@ def entry_id(hash_key: bytes, merchant_id: str, *told: str) -> str:
     """
     digest = blake2b("\n".join((merchant_id, *told)).encode(), key=hash_key, digest_size=8)
     return f"manual-{digest.hexdigest()}"
+
+
+def run_id(merchant_id: str, *told: str) -> str:
+    """Return the id of the payout run that this asks for (a key, a day of the schedule): `pr_` + 16 hex."""
+    digest = blake2b("\n".join((merchant_id, *told)).encode(), digest_size=8)
+    return f"pr_{digest.hexdigest()}"

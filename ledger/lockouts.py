@@ -59,6 +59,11 @@ def attempt(ledger: Ledger, name_mac: bytes, now: datetime) -> int:
     return once(ledger, None, work)
 
 
+def forgiven(ledger: Ledger, name_mac: bytes) -> None:
+    """Forget the attempts on a name: the right password was given. Raises RetryableError."""
+    once(ledger, None, lambda curs: forgive(curs, name_mac))
+
+
 def forgive(curs: Cursor[DictRow], name_mac: bytes) -> None:
     """Forget the attempts on a name, in the caller's transaction: the right password was given, or set."""
     curs.execute("DELETE FROM access.login_failures WHERE name_mac = %s", (name_mac,))

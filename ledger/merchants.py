@@ -9,13 +9,14 @@ import msgspec
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from ledger import users
+from ledger import payout_schedules, users
 from ledger.access import Actor
 from ledger.application import Ledger, following
 from ledger.directory import limits_customers
-from ledger.events import MerchantRegistered, Recorded, Stream, Terms, TermsChanged
+from ledger.events import MerchantRegistered, Recorded, Stream, TermsChanged
 from ledger.requests import Request
 from ledger.store import VersionConflictError
+from ledger.terms import LETTERS, NOBODY_ELSE, SECOND_PERSON, Schedule, Terms, letters_of, plain, schedule_of
 from schemas import api_answers
 from schemas.errors import ConflictError, Fault, NotFoundError, RejectedError
 from schemas.money import MINOR_MAX, exponent, to_decimal_string
@@ -65,7 +66,8 @@ def register(
     """
     exponent(currency)
     _check_time_zone(time_zone)
-    terms = _checked(terms or Terms())
+    terms = _checked(plain(terms or Terms()))
+    _check_ahead(terms, None, time_zone, now)
     event = MerchantRegistered(
         merchant_id=merchant_id,
         occurred_at=now,
@@ -87,6 +89,7 @@ def register(
     def after(curs: Cursor[DictRow], _: int | None) -> None:
         # Behind the events: where there is a merchant of this id already, nothing of it is touched.
         users.add(curs, merchant_id, "owner", None, email, now, Actor(cause))
+        payout_schedules.write_schedule(curs, merchant_id, terms, time_zone, now)
 
     try:
         events = following(Stream.merchant(merchant_id), 0, [event])
@@ -119,7 +122,14 @@ def shown_terms(terms: Terms) -> api_answers.Terms:
         minimum_payout={currency: to_decimal_string(minor, currency) for currency, minor in sorted(least.items())},
         max_orders_per_customer=_limit(terms.max_orders_per_customer),
         max_months_per_customer=_limit(terms.max_months_per_customer),
+        payout_approval=NOBODY_ELSE if isinstance(terms.payout_approval, msgspec.UnsetType) else terms.payout_approval,
+        payout_schedule=_shown_schedule(schedule_of(terms)),
+        payout_letters=list(letters_of(terms)),
     )
+
+
+def _shown_schedule(schedule: Schedule | None) -> dict[str, Any] | None:
+    return None if schedule is None else msgspec.to_builtins(schedule)
 
 
 def _limit(limit: int | msgspec.UnsetType) -> int | None:
@@ -147,11 +157,13 @@ def change_terms(
     unknown = sorted(set(changes) - set(Terms.__struct_fields__) | set(changes) & {"version"})
     if unknown:
         raise RejectedError.at(f"$.{unknown[0]}", "unknown_term", f"there is no term {unknown[0]!r}")
-    changed = msgspec.structs.replace(merchant.terms, **changes)
+    changed = plain(msgspec.structs.replace(merchant.terms, **changes))
     if changed == merchant.terms:
         ledger.record([], request=request, result=merchant)
         return merchant
-    terms = _checked(msgspec.structs.replace(changed, version=merchant.terms.version + 1))
+    former = merchant.terms
+    terms = _checked(msgspec.structs.replace(changed, version=former.version + 1))
+    _check_ahead(terms, former, merchant.time_zone, now)
     event = TermsChanged(merchant_id=merchant_id, occurred_at=now, recorded_at=now, cause=cause, terms=terms)
     merchant = merchant._replace(terms=terms)
     counted = any(limits_customers(earlier) for earlier in _all_terms(recorded))
@@ -159,6 +171,7 @@ def change_terms(
     def after(curs: Cursor[DictRow], _: int | None) -> None:
         if limits_customers(terms) and not counted:
             _count_customers(curs, merchant_id)
+        payout_schedules.write_schedule(curs, merchant_id, terms, merchant.time_zone, now, former)
 
     try:
         events = following(stream, len(recorded), [event])
@@ -206,7 +219,7 @@ def _checked(terms: Terms) -> Terms:
     days = terms.hold_days
     if type(days) is not int or not 0 <= days <= HOLD_DAYS_MAX:
         faults.append(Fault("$.hold_days", "bad_terms", f"must be a whole number of days from 0 to {HOLD_DAYS_MAX}"))
-    faults += _bad_limits(terms)
+    faults += [*_bad_limits(terms), *_bad_payouts(terms)]
     if faults:
         raise RejectedError("bad_terms", "the terms cannot be applied", faults)
     return terms
@@ -227,6 +240,41 @@ def _bad_limits(terms: Terms) -> list[Fault]:
         if not 0 <= minor <= MINOR_MAX:
             faults.append(Fault(f"$.minimum_payout.{currency}", "bad_terms", "must not be negative or too large"))
     return faults
+
+
+def _bad_payouts(terms: Terms) -> list[Fault]:
+    faults = []
+    if terms.payout_approval not in (msgspec.UNSET, SECOND_PERSON):
+        faults.append(Fault("$.payout_approval", "bad_terms", f"must be one of {NOBODY_ELSE}, {SECOND_PERSON}"))
+    if any(each not in LETTERS for each in letters_of(terms)):
+        faults.append(Fault("$.payout_letters", "bad_terms", f"must be some of {', '.join(LETTERS)}"))
+    schedule = schedule_of(terms)
+    return faults if schedule is None else [*faults, *_bad_schedule(schedule)]
+
+
+def _bad_schedule(schedule: Schedule) -> list[Fault]:
+    last = payout_schedules.LAST_DAY
+    fine: dict[str, tuple[str, bool, str]] = {
+        "month": (
+            "day", type(schedule.day) is int and 1 <= schedule.day <= last, f"must be a day from 1 to {last}"
+        ),
+        "week": ("weekday", schedule.weekday in payout_schedules.WEEKDAYS, "must be a day of the week: monday"),
+        "once": ("on", schedule.on is not None, "must be a day: YYYY-MM-DD"),
+    }  # fmt: skip
+    if schedule.every not in fine:
+        return [Fault("$.payout_schedule.every", "bad_terms", f"must be one of {', '.join(fine)}")]
+    member, is_fine, message = fine[schedule.every]
+    return [] if is_fine else [Fault(f"$.payout_schedule.{member}", "bad_terms", message)]
+
+
+def _check_ahead(terms: Terms, former: Terms | None, time_zone: str, now: datetime) -> None:
+    """Refuse a new schedule of which no day is to come; one that was kept may be over."""
+    schedule = schedule_of(terms)
+    if schedule is None or (former is not None and schedule_of(former) == schedule):
+        return
+    if payout_schedules.next_day(schedule, now.astimezone(ZoneInfo(time_zone)).date()) is None:
+        message = "must be today or a day to come, in the program's time zone"
+        raise RejectedError.at("$.payout_schedule.on", "schedule_is_past", message)
 
 
 def _check_time_zone(name: str) -> None:

@@ -14,9 +14,9 @@ from ledger.events import (
     OrderTaken,
     Rate,
     RefundParked,
-    Terms,
 )
 from ledger.hashes import email_hash
+from ledger.terms import Terms
 from schemas.order_events import OrderDisputed, OrderDisputeWon, OrderEvent, OrderPlaced, OrderRefunded
 
 _NOT_EARNING = {

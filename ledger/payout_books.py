@@ -24,7 +24,7 @@ from ledger.payout_store import Change, HintName, Name, PayoutStore
 from ledger.payouts import Act, Payout, evolve, fold
 from ledger.requests import Request
 from ledger.store import VersionConflictError
-from schemas.errors import NotFoundError, RetryableError
+from schemas.errors import IllegalMoveError, NotFoundError, RetryableError
 
 DayOf = Callable[[str, datetime], date]
 """Says which day an instant is for a merchant (`ledger.merchants.day_of`)."""
@@ -109,7 +109,13 @@ class PayoutBooks:
             events = list(decide(payout))
             if not events and hint is None and request is None:
                 return Done(payout)
-            change = self._change(payout, events, act)._replace(body=body, hint=hint)
+            try:
+                change = self._change(payout, events, act)._replace(body=body, hint=hint)
+            except IllegalMoveError:
+                # What it holds was read later than the payout itself: has somebody been faster in between?
+                if self.find(name).version == payout.version:
+                    raise
+                continue
             if confirmed is not None and events:
                 change = change._replace(confirmed=confirmed)
             try:
@@ -128,9 +134,9 @@ class PayoutBooks:
         """
         try:
             found = self.find_all(names)
-            held = self._held_of_all(found)
             decided = [(payout, list(decide(payout))) for payout in found]
-            changes = [self._change(payout, events, act, held) for payout, events in decided if events]
+            known = self._known_of_all(decided, act)
+            changes = [self._change(payout, events, act, known) for payout, events in decided if events]
             position = self.store.commit(changes, now=act.at) if changes else None
         except Exception:  # noqa: BLE001 - whoever it was is told below, by its own command
             return [self._one_of_many(name, decide, act) for name in names]
@@ -148,20 +154,23 @@ class PayoutBooks:
 
     # --- what follows ---
 
-    def _held_of_all(self, found: Sequence[Payout]) -> dict[str, Sequence[Held]]:
-        names = [(payout.opened.merchant_id, payout.opened.payout_id) for payout in found]
-        return {name[1]: held for name, held in self.store.reservations(names).items()}
+    def _known_of_all(self, decided: Sequence[tuple[Payout, Sequence[Event]]], act: Act) -> "_Known":
+        """Ask once for all of them what each would ask for by itself."""
+        moved = [payout.opened for payout, events in decided if any(isinstance(each, _MOVING_MONEY) for each in events)]
+        held = self.store.reservations([(each.merchant_id, each.payout_id) for each in moved]) if moved else {}
+        return _Known(
+            {name[1]: found for name, found in held.items()},
+            {merchant_id: self.day_of(merchant_id, act.at) for merchant_id in {each.merchant_id for each in moved}},
+        )
 
-    def _change(
-        self, payout: Payout, events: Sequence[Event], act: Act, held: dict[str, Sequence[Held]] | None = None
-    ) -> Change:
+    def _change(self, payout: Payout, events: Sequence[Event], act: Act, known: "_Known | None" = None) -> Change:
         opened = payout.opened
         after = Payout(**{name: getattr(payout, name) for name in Payout.__slots__})
         caused: list[Recorded] = []
         frozen = None
         for event in events:
             evolve(after, event)
-            caused += self._caused(payout, event, act, held, caused)
+            caused += self._caused(payout, event, act, known, caused)
             if isinstance(event, PayoutContradicted):
                 frozen = event.contradiction
         stream = payout_stream(opened.merchant_id, opened.payout_id)
@@ -173,25 +182,33 @@ class PayoutBooks:
         payout: Payout,
         event: Event,
         act: Act,
-        held: dict[str, Sequence[Held]] | None,
+        known: "_Known | None",
         before: Sequence[Recorded],
     ) -> list[Recorded]:
         """Return the events of orders that follow; `before` are those that an event of the same breath caused."""
         opened = payout.opened
         if not isinstance(event, _MOVING_MONEY):
             return []
-        moving = payout_commissions.act_of(act.at, self.day_of(opened.merchant_id, act.at), act.cause)
+        day = known.days[opened.merchant_id] if known else self.day_of(opened.merchant_id, act.at)
+        moving = payout_commissions.act_of(act.at, day, act.cause)
         if isinstance(event, PayoutReturned) and event.returned_minor != opened.amount_minor:
             return payout_commissions.came_back(opened, event.returned_minor, event.returned_total_minor, moving)
         ending, details = _ending_of(event)
         name = (opened.merchant_id, opened.payout_id)
-        mine = held[opened.payout_id] if held is not None else self.store.reservations([name])[name]
+        mine = known.held[opened.payout_id] if known else self.store.reservations([name])[name]
         found = self.store.streams(payout_commissions.moved_on(mine, ending))
         streams = {
-            name: [*known, *(each for each in before if each.originator_id == name)] for name, known in found.items()
+            name: [*events, *(each for each in before if each.originator_id == name)] for name, events in found.items()
         }
         mine = [each._replace(head=_head(streams, each)) for each in mine]
         return payout_commissions.end(mine, streams, moving, ending, **details)
+
+
+class _Known(NamedTuple):
+    """What many payouts hold, and which day it is for their merchants."""
+
+    held: Mapping[str, Sequence[Held]]
+    days: Mapping[str, date]
 
 
 _MOVING_MONEY = (PayoutProcessed, PayoutFailed, PayoutCancelled, PayoutReturned)
@@ -204,7 +221,7 @@ def _head(streams: Mapping[str, Sequence[Recorded]], held: Held) -> int:
 
 def _ending_of(event: Event) -> tuple[Ending, dict[str, Any]]:
     if isinstance(event, PayoutProcessed):
-        return "pay", {"reference": event.reference}
+        return "pay", {"reference": event.transaction_id or event.reference}
     if isinstance(event, PayoutReturned):
         return "give_back", {"reason": "returned"}
     return "release", {}

@@ -29,6 +29,9 @@ from ledger.payout_events import (
     PayoutRequested,
 )
 
+CAME_BACK = "returned-"
+"""How the ids of the entries begin that tell of a part that came back; those of people begin otherwise."""
+
 Ending = Literal["pay", "release", "give_back"]
 """What becomes of what a payout holds: it is paid, it is payable again, or (once paid) owed again."""
 
@@ -162,7 +165,7 @@ def _ending_of(
         state = order.state if order else _settled_state(reserved, ending)
         return [_moved(_CLAWBACKS[ending], reserved, act, state, state, payout_id=reserved.payout_id)]
     assert isinstance(reserved, CommissionReserved)  # noqa: S101 - as above
-    named = {} if ending == "give_back" else {"payout_id": reserved.payout_id}
+    named = {"payout_id": reserved.payout_id}
     if order is None:
         if ending == "pay":
             return [_moved(CommissionPaid, reserved, act, "in_payout", "paid", **named, **details)]
@@ -240,7 +243,7 @@ def came_back(requested: PayoutRequested, amount_minor: int, total_minor: int, a
 
 def _entry_id(requested: PayoutRequested, total_minor: int, state: str) -> str:
     told = f"{requested.merchant_id}\n{requested.payout_id}\n{total_minor}\n{state}".encode()
-    return f"returned-{blake2b(told, digest_size=8).hexdigest()}"
+    return f"{CAME_BACK}{blake2b(told, digest_size=8).hexdigest()}"
 
 
 def _entry(requested: PayoutRequested, amount_minor: int, state: str, act: Act, order_id: str) -> CommissionEntered:

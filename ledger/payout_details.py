@@ -5,22 +5,21 @@ A payout that was requested keeps what it was requested with: it has its own cop
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import msgspec
-from psycopg import Connection, Cursor, sql
+from psycopg import Cursor, sql
 from psycopg.rows import DictRow
 
-from ledger import partners
+from ledger import partners, stripe_accounts
+from ledger.access import Actor, note, once
 from ledger.application import Ledger
 from ledger.payout_runs import Payable
 from ledger.requests import Request
 from ledger.sealing import KeyRing, key_id
+from ledger.stripe_accounts import Account
 from schemas.errors import CorruptionError, NotFoundError
 from schemas.payout_methods import PayoutMethod, checked_method, masked
-
-Runs: TypeAlias = Connection[DictRow] | Cursor[DictRow]
 
 
 class Details(NamedTuple):
@@ -59,35 +58,48 @@ class PayoutDetails:
         partner_id: str,
         told: PayoutMethod,
         *,
-        by: str,
+        by: Actor | str,
         now: datetime,
         request: Request | None = None,
     ) -> Details:
         """Keep how the partner wants to be paid, and return it masked; what is the same already changes nothing.
 
-        Raises NotFoundError, RejectedError as `checked_method` does.
+        A change is in the log of changes and in the feed: who, when, to which method, and never to what. `by` is who
+        acts, or only the cause. Raises NotFoundError, RejectedError as `checked_method` does.
         """
         partners.find(self._ledger, merchant_id, partner_id)
-        checked = checked_method(told)
-        kept: list[Details] = []
+        checked, who = checked_method(told), _actor(by)
+        return once(self._ledger, request, lambda curs: self._keep(curs, merchant_id, partner_id, checked, who, now))
 
-        def beside(curs: Cursor[DictRow]) -> None:
-            kept.append(self._keep(curs, merchant_id, partner_id, checked, by, now))
+    def remove(self, merchant_id: str, partner_id: str, *, by: Actor | str, now: datetime, waits: bool = False) -> None:
+        """Forget how the partner is paid: the versions stay, with nothing in them. Raises NotFoundError.
 
-        if request is not None:
-            # The result is there only when the transaction is under way.
-            request = request._replace(answer=partial(_answer, request, kept))
-        self._ledger.record([], beside=beside, request=request)
-        return kept[-1]
+        `waits`: the partner's account at Stripe becomes it again once it can be paid.
+        """
 
-    def remove(self, merchant_id: str, partner_id: str, *, by: str, now: datetime) -> None:
-        """Forget how the partner is paid: the versions stay, with nothing in them. Raises NotFoundError."""
-        with self._ledger.connection() as conn, conn.transaction():
-            row = self._locked(conn, merchant_id, partner_id)
+        def work(curs: Cursor[DictRow]) -> None:
+            row = self._locked(curs, merchant_id, partner_id)
             if row is None or row["details"] is None:
                 raise NotFoundError("payout details of partner", partner_id)
-            self._insert(conn, merchant_id, partner_id, row["number"] + 1, None, by, now)
-            self._blank_former(conn, merchant_id, partner_id, row["number"] + 1)
+            self._insert(curs, merchant_id, partner_id, row["number"] + 1, None, _actor(by), now)
+            stripe_accounts.want(curs, merchant_id, partner_id, wanted=waits)
+
+        once(self._ledger, None, work)
+
+    def adopt(self, account: Account, *, by: Actor, now: datetime) -> Details | None:
+        """Make an account that Stripe can pay the way its partner is paid, where that is what is waited for.
+
+        Returns the details, None where something else was chosen since.
+        """
+        told = checked_method(PayoutMethod(method="stripe", address=account.account_id))
+
+        def work(curs: Cursor[DictRow]) -> Details | None:
+            self._locked(curs, account.merchant_id, account.partner_id)
+            if not stripe_accounts.is_wanted(curs, account.merchant_id, account.partner_id):
+                return None
+            return self._keep(curs, account.merchant_id, account.partner_id, told, by, now)
+
+        return once(self._ledger, None, work)
 
     def find(self, merchant_id: str, partner_id: str) -> Details | None:
         """Return how the partner is paid, masked; None where that is not known. Raises CorruptionError."""
@@ -123,13 +135,22 @@ class PayoutDetails:
                 found[partner_id] = Payable(row["method"], on_hold=partner_id in on_hold, details=cooling)  # type: ignore[arg-type]
         return found
 
-    def payees(self, merchant_id: str, partner_ids: Sequence[str]) -> Mapping[str, bytes]:
+    def payees(
+        self,
+        merchant_id: str,
+        partner_ids: Sequence[str],
+        frozen: tuple[Mapping[str, str | None], datetime] | None = None,
+    ) -> Mapping[str, bytes]:
         """Return the sealed payee (`consumers.rails.Payee`) of each partner who has one.
 
-        Raises CorruptionError where what is stored is somebody else's.
+        With `frozen` (on which rail each is to be paid, and now) only of those who still are, and whose details have
+        cooled down. Raises CorruptionError where what is stored is somebody else's.
         """
         found = {}
         for row in self._current(merchant_id, partner_ids):
+            rail, now = (row["method"], None) if frozen is None else (frozen[0].get(row["partner_id"]), frozen[1])
+            if rail != row["method"] or (now is not None and now < self._usable_at(row)):
+                continue
             if row["details"] is not None:
                 told = self._opened(merchant_id, row)
                 payee = msgspec.json.encode((told.address, told.name, told.routing))
@@ -139,14 +160,14 @@ class PayoutDetails:
     # --- parts ---
 
     def _keep(
-        self, conn: Runs, merchant_id: str, partner_id: str, checked: PayoutMethod, by: str, now: datetime
+        self, curs: Cursor[DictRow], merchant_id: str, partner_id: str, checked: PayoutMethod, by: Actor, now: datetime
     ) -> Details:
-        row = self._locked(conn, merchant_id, partner_id)
+        row = self._locked(curs, merchant_id, partner_id)
+        stripe_accounts.want(curs, merchant_id, partner_id, wanted=False)
         if row is None or row["details"] is None or self._opened(merchant_id, row) != checked:
             number = (row["number"] if row else 0) + 1
-            self._insert(conn, merchant_id, partner_id, number, checked, by, now)
-            self._blank_former(conn, merchant_id, partner_id, number)
-            row = {"partner_id": partner_id, "number": number, "changed_at": now, "changed_by": by}
+            self._insert(curs, merchant_id, partner_id, number, checked, by, now)
+            row = {"partner_id": partner_id, "number": number, "changed_at": now, "changed_by": by.cause}
         return self._shown(row, checked)
 
     def _shown(self, row: DictRow, method: PayoutMethod) -> Details:
@@ -155,40 +176,40 @@ class PayoutDetails:
         )
 
     @staticmethod
-    def _locked(conn: Runs, merchant_id: str, partner_id: str) -> DictRow | None:
+    def _locked(curs: Cursor[DictRow], merchant_id: str, partner_id: str) -> DictRow | None:
         # Of a partner without any details there is no row to lock yet.
         key = f"payout_details/{merchant_id}/{partner_id}"
-        conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (key,))
-        return conn.execute(f"{_VERSIONS} ORDER BY number DESC LIMIT 1", (merchant_id, [partner_id])).fetchone()
+        curs.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (key,))
+        return curs.execute(f"{_VERSIONS} ORDER BY number DESC LIMIT 1", (merchant_id, [partner_id])).fetchone()
 
     def _insert(
         self,
-        conn: Runs,
+        curs: Cursor[DictRow],
         merchant_id: str,
         partner_id: str,
         number: int,
         checked: PayoutMethod | None,
-        by: str,
+        by: Actor,
         now: datetime,
     ) -> None:
         sealed = None
         if checked is not None:
             # With whose it is, so that a row that was put in another's place is found out.
             sealed = self._keys.seal(msgspec.json.encode((merchant_id, partner_id, checked.model_dump())))
-        conn.execute(
+        method = checked and checked.method
+        curs.execute(
             "INSERT INTO people.payout_details (merchant_id, partner_id, number, method, details, changed_at,"
             " changed_by) VALUES (%s, %s, %s, %s, %s, %s, %s)",
-            (merchant_id, partner_id, number, checked and checked.method, sealed, now, by),
+            (merchant_id, partner_id, number, method, sealed, now, by.cause),
         )
-
-    @staticmethod
-    def _blank_former(conn: Runs, merchant_id: str, partner_id: str, number: int) -> None:
-        """Leave of former versions only that they were: nobody is paid there any more."""
-        conn.execute(
+        # Of former versions only that they were stays: nobody is paid there any more.
+        curs.execute(
             "UPDATE people.payout_details SET method = NULL, details = NULL"
             " WHERE merchant_id = %s AND partner_id = %s AND number < %s",
             (merchant_id, partner_id, number),
         )
+        change = "partner.payout_details_removed" if method is None else "partner.payout_details_changed"
+        note(curs, merchant_id, by, now, change, partner_id, **({} if method is None else {"method": method}))
 
     def _current(self, merchant_id: str, partner_ids: Sequence[str]) -> list[DictRow]:
         with self._ledger.connection() as conn:
@@ -212,14 +233,15 @@ _VERSIONS = (
 _CURRENT = f"SELECT DISTINCT ON (partner_id) * FROM ({_VERSIONS}) AS versions ORDER BY partner_id, number DESC"  # noqa: S608
 
 
-def _answer(request: Request, kept: Sequence[Details], _: Any) -> tuple[int, bytes]:
-    return request.answer(kept[-1])
+def _actor(by: Actor | str) -> Actor:
+    return Actor(by) if isinstance(by, str) else by
 
 
-_SEALED = {
+SEALED = {
     "people.payout_details": ("merchant_id, partner_id, number", ("details",)),
     "people.payout_payees": ("merchant_id, payout_id", ("payee",)),
     "people.payout_attempts": ("merchant_id, payout_id, attempt", ("body",)),
+    "people.stripe_accounts": ("merchant_id, partner_id", ("account",)),
     "people.bank_orders": ("end_to_end_id", ("body",)),
     "people.bank_batches": ("batch_id", ("xml", "csv")),
 }
@@ -233,7 +255,7 @@ def rotate(ledger: Ledger, keys: KeyRing, limit: int = 1_000) -> int:
     CorruptionError, RetryableError.
     """
     done = 0
-    for table, (key, columns) in _SEALED.items():
+    for table, (key, columns) in SEALED.items():
         for column in columns:
             if done < limit:
                 done += _rotate(ledger, keys, table, key, column, limit - done)

@@ -6,6 +6,8 @@ the events say which payout, how much, under which key, and the hash of the body
 
 from datetime import datetime
 
+import msgspec
+
 from ledger.events import CommissionMoved, Event, register
 
 
@@ -32,7 +34,7 @@ class PayoutRunPrepared(PayoutRunEvent, frozen=True, kw_only=True, omit_defaults
     """The list was frozen: who is in, who is out and why (`ledger.payout_lines`).
 
     `needs_approval`: nothing is submitted before somebody other than `maker` approves. `cut_off_at`: only what was
-    payable then.
+    payable then. `minimum_minor`: per currency, what a partner must be owed, whatever the terms say later.
     """
 
     maker: str
@@ -40,6 +42,7 @@ class PayoutRunPrepared(PayoutRunEvent, frozen=True, kw_only=True, omit_defaults
     cut_off_at: datetime
     partners_in: int
     partners_out: int
+    minimum_minor: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class PayoutRunApproved(PayoutRunEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -122,12 +125,16 @@ class PayoutHeld(PayoutEvent, frozen=True, kw_only=True, omit_defaults=True, gc=
 
 
 class PayoutProcessed(PayoutEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """The money is out. `method`: where a person confirmed it, by which means; `reference` is then its transaction."""
+    """The money is out. `method`: where a person confirmed it, by which means; `reference` is then its transaction.
+
+    `transaction_id`: the number that the payee sees, where the provider has another one than its reference.
+    """
 
     reference: str
     adopted: bool = False
     method: str | None = None
     paid_at: datetime | None = None
+    transaction_id: str | None = None
 
 
 class PayoutFailed(PayoutEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -50,7 +50,7 @@ def tell_run(type_: str, event: Any, _: str) -> tuple[type[feed.FeedEntry], str,
 def tell_payout(type_: str, event: Any, _: str) -> tuple[type[feed.FeedEntry], str, Any]:
     """Return an event of a payout: the shape of the entry, its type, its data."""
     total = getattr(event, "returned_total_minor", None)
-    reference = getattr(event, "reference", None)
+    references = [getattr(event, name, None) for name in ("reference", "transaction_id")]
     reasons = (getattr(event, name, None) for name in ("reason", "code", "contradiction", "declared"))
     data = PayoutData(
         payout_id=event.payout_id,
@@ -62,7 +62,7 @@ def tell_payout(type_: str, event: Any, _: str) -> tuple[type[feed.FeedEntry], s
         rail=getattr(event, "rail", None),
         reason=next((reason for reason in reasons if reason), None),
         attempt=getattr(event, "attempt", None),
-        references=[reference] if reference else list(getattr(event, "references", ())),
+        references=[each for each in references if each] or list(getattr(event, "references", ())),
         returned=None if total is None else Money.of(total, event.currency),
     )
     return feed.PayoutTold, type_, data

@@ -26,6 +26,7 @@ from ledger.payout_events import (
     payout_stream,
     run_stream,
 )
+from ledger.payout_run_rows import RunCancelledError
 from ledger.payout_store import Change, Line, PayoutOpenError
 from ledger.payouts import Act
 from ledger.requests import Request
@@ -41,7 +42,7 @@ Owner = tuple[str, str]
 
 Reason = Literal[
     "payable", "excluded", "on_hold", "frozen", "open_payout", "negative_balance", "nothing_payable", "below_minimum",
-    "no_payout_details", "details_changed", "rail_off", "over_limit", "changed",
+    "no_payout_details", "details_changed", "rail_off", "unsupported_amount", "over_limit", "changed",
 ]  # fmt: skip
 """Why a partner is in (`payable`) or out. `details_changed`: the new details have to cool down. `changed`: what was
 payable when the list was frozen no longer was when the payout was requested."""
@@ -74,16 +75,22 @@ class Payable(NamedTuple):
 
 
 class Criteria(NamedTuple):
-    """Whom a run is for. `minimum_minor` per currency, `limit_minor` per payout; `rails` are those that may be used.
+    """Whom a run is for. `minimum_minor` per currency; `rails` are those that may be used.
 
-    `excluded` partners are in the list, with that reason.
+    `limit_minor` is that of one payout, per rail and currency. `excluded` partners are in the list, with that reason.
+    `is_sent` knows what a rail can never send.
     """
 
     cut_off_at: datetime
     minimum_minor: Mapping[str, int]
     rails: frozenset[str]
-    limit_minor: Mapping[str, int] = {}
+    limit_minor: Mapping[str, Mapping[str, int]] = {}
     excluded: frozenset[str] = frozenset()
+    is_sent: "IsSent" = lambda rail, amount_minor, currency: True  # noqa: ARG005 - nothing is known of any rail
+
+
+IsSent = Callable[[str, int, str], bool]
+"""Says whether a rail can send so many minor units of a currency."""
 
 
 class Run(NamedTuple):
@@ -138,7 +145,7 @@ def choose(
 
 def _reason(owed: Owed, how: Payable, criteria: Criteria, *, is_frozen: bool) -> Reason:
     net, least = owed.net_minor, criteria.minimum_minor.get(owed.currency, 0)
-    most = criteria.limit_minor.get(owed.currency, net)
+    most = criteria.limit_minor.get(how.rail or "", {}).get(owed.currency, net)
     against: tuple[tuple[bool, Reason], ...] = (
         (owed.partner_id in criteria.excluded, "excluded"),
         (is_frozen, "frozen"),
@@ -148,6 +155,7 @@ def _reason(owed: Owed, how: Payable, criteria: Criteria, *, is_frozen: bool) ->
         (net < least, "below_minimum"),
         (how.details is not None or how.rail is None, how.details or "no_payout_details"),
         (how.rail not in criteria.rails, "rail_off"),
+        (not criteria.is_sent(how.rail or "", net, owed.currency), "unsupported_amount"),
         (net > most, "over_limit"),
     )
     return next((reason for applies, reason in against if applies), "payable")
@@ -172,7 +180,7 @@ def prepare(
     event = PayoutRunPrepared(
         merchant_id=merchant_id, run_id=run_id, occurred_at=act.at, recorded_at=act.at, cause=act.cause, maker=act.by,
         needs_approval=needs_approval, cut_off_at=criteria.cut_off_at, partners_in=included,
-        partners_out=len(lines) - included,
+        partners_out=len(lines) - included, minimum_minor=dict(criteria.minimum_minor),
     )  # fmt: skip
     run = Run(merchant_id, run_id, "prepared", event, 1)
     try:
@@ -261,34 +269,31 @@ def _of_run(run: Run, act: Act) -> dict[str, Any]:
 
 
 def carry_on(
-    books: PayoutBooks,
-    merchant_id: str,
-    run_id: str,
-    commissions_of: CommissionsOf,
-    payees_of: PayeesOf,
-    minimum_minor: Mapping[str, int],
-    act: Act,
-) -> int:
-    """Do what is left to be done of the run: request its payouts, approve or cancel them; returns how many it touched.
+    books: PayoutBooks, merchant_id: str, run_id: str, commissions_of: CommissionsOf, payees_of: PayeesOf, act: Act
+) -> Iterator[int]:
+    """Do what is left to be done of the run: request its payouts, approve or cancel them.
 
-    May be cut short anywhere, and called again: what is done is not done twice. Raises NotFoundError, RetryableError.
+    Yields, after each transaction, how many payouts it touched. May be cut short anywhere, and called again: what is
+    done is not done twice. Raises NotFoundError, RetryableError.
     """
     run = find(books, merchant_id, run_id)
-    touched = 0
     if run.state != "cancelled":
-        requesting = _Requesting(books, run, commissions_of, payees_of, minimum_minor, act)
+        requesting = _Requesting(books, run, commissions_of, payees_of, act)
         for lines in _batches(books.store.lines(merchant_id, run_id, waiting=True)):
-            touched += requesting.request(lines)
+            try:
+                touched = requesting.request(lines)
+            except RunCancelledError:
+                return
+            yield touched
     if run.state == "approved":
         checker = _checker(books, run)
-        touched += _all(
+        yield from _all(
             books, run, ("requested",), lambda payout: payouts.approve(payout, act._replace(by=checker)), act
         )
     if run.state == "cancelled":
-        touched += _all(
+        yield from _all(
             books, run, ("requested", "approved"), lambda payout: payouts.cancel(payout, act, "run_cancelled"), act
         )
-    return touched
 
 
 def _checker(books: PayoutBooks, run: Run) -> str:
@@ -297,14 +302,12 @@ def _checker(books: PayoutBooks, run: Run) -> str:
     return event.checker
 
 
-def _all(books: PayoutBooks, run: Run, states: Sequence[str], decide: Any, act: Act) -> int:
+def _all(books: PayoutBooks, run: Run, states: Sequence[str], decide: Any, act: Act) -> Iterator[int]:
     names = books.store.of_run(run.merchant_id, run.run_id, states)
-    done = 0
     for start in range(0, len(names), _PAYOUTS_A_BATCH):
         results = books.decide_all(names[start : start + _PAYOUTS_A_BATCH], decide, act)
         # One that was submitted meanwhile, or is approved where nobody asked for it, is left as it is.
-        done += sum(not isinstance(result, Exception) for result in results)
-    return done
+        yield sum(not isinstance(result, Exception) for result in results)
 
 
 def _batches(lines: Sequence[Line]) -> Iterator[list[Line]]:
@@ -329,11 +332,12 @@ class _Requesting:
         run: Run,
         commissions_of: CommissionsOf,
         payees_of: PayeesOf,
-        minimum_minor: Mapping[str, int],
         act: Act,
     ) -> None:
         self._books, self._run, self._act = books, run, act
-        self._commissions_of, self._payees_of, self._minimum = commissions_of, payees_of, minimum_minor
+        self._commissions_of, self._payees_of = commissions_of, payees_of
+        # As the run was made, whatever the terms say meanwhile.
+        self._minimum = run.prepared.minimum_minor
         day = books.day_of(run.merchant_id, act.at)
         self._moving = payout_commissions.act_of(act.at, day, act.cause)
 

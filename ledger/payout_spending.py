@@ -8,6 +8,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 
 from ledger.application import Ledger
+from ledger.payout_home import AWAY, IS_AWAY
 
 ALL = "all"
 """The name under which every rail is switched off."""
@@ -112,6 +113,11 @@ class SqlSpending:
                 )
         return reason
 
+    def off(self, rail: str) -> str | None:
+        """Return why the rail is switched off for all workers, None: it is not. Raises RetryableError."""
+        with self._ledger.connection() as conn:
+            return why_off(conn, rail)
+
     def switch_off(self, rail: str, *, reason: str, by: str, now: datetime) -> None:
         """Let nothing more begin on the rail (`all`: on any), in any worker, from now on."""
         with self._ledger.connection() as conn:
@@ -140,7 +146,7 @@ def _spent(conn: Connection[DictRow], rail: str, on: date) -> Spent:
         of_day[row["currency"]] = of_day.get(row["currency"], 0) + row["amount_minor"]
         of_partners[row["merchant_id"], row["partner_id"], row["currency"]] = row["amount_minor"]
         payouts.update(row["payout_ids"])
-    return Spent(on, _off(conn, rail), of_day, of_partners, frozenset(payouts))
+    return Spent(on, why_off(conn, rail), of_day, of_partners, frozenset(payouts))
 
 
 def _spent_beside(conn: Connection[DictRow], rail: str, on: date, beginning: Beginning) -> Spent:
@@ -158,15 +164,18 @@ def _spent_beside(conn: Connection[DictRow], rail: str, on: date, beginning: Beg
     ).fetchone()
     return Spent(
         on,
-        _off(conn, rail),
+        why_off(conn, rail),
         {currency: row["of_day"]},
         {(merchant_id, partner_id, currency): row["of_partner"]},
         frozenset([payout_id] if counted is not None else []),
     )
 
 
-def _off(conn: Connection[DictRow], rail: str) -> str | None:
+def why_off(conn: Connection[DictRow], rail: str) -> str | None:
+    """Return why nothing may begin on the rail in any process: switched off, or not at home; None where it may."""
     row = conn.execute(
-        "SELECT reason FROM ledger.payout_switches WHERE rail IN (%s, %s) ORDER BY rail LIMIT 1", (rail, ALL)
+        "SELECT reason FROM ledger.payout_switches WHERE rail IN (%s, %s)"  # noqa: S608 - our own words
+        f" UNION ALL SELECT '{AWAY}' WHERE {IS_AWAY} LIMIT 1",
+        (rail, ALL),
     ).fetchone()
     return str(row["reason"]) if row else None

@@ -9,13 +9,15 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 import orjson
-from psycopg import Cursor
-from psycopg.rows import DictRow
+from psycopg import Connection, Cursor
+from psycopg.rows import DictRow, tuple_row
 
 from ledger.application import Ledger
 from ledger.events import Recorded, decode
 from ledger.payout_commissions import Held
 from ledger.payout_events import PayoutRequested
+from ledger.payout_letters import write_letters
+from ledger.payout_run_rows import hold_run, write_runs
 from ledger.payouts import AT_REST, Payout
 from ledger.requests import Request
 from schemas.errors import ConflictError, LedgerError
@@ -100,7 +102,8 @@ class PayoutStore(Protocol):
         """Append all events and write all rows, or nothing; returns the position of the last event.
 
         `others` are events of no payout (a run's), `lines` (merchant, run, lines) what the run froze. Raises
-        VersionConflictError, PayoutOpenError, HintHandledError, ConflictError `transaction_used`, RetryableError.
+        VersionConflictError, PayoutOpenError, RunCancelledError, HintHandledError, ConflictError `transaction_used`,
+        RetryableError.
         """
 
     def due(self, now: datetime, lease: timedelta, limit: int) -> Sequence[Name]:
@@ -156,12 +159,12 @@ class SqlPayoutStore:
     def reservations(self, names: Sequence[Name]) -> Mapping[Name, Sequence[Held]]:
         """Return what each payout reserved, in order."""
         found: dict[Name, list[Held]] = {name: [] for name in names}
-        with self._ledger.connection() as conn:
-            rows = conn.execute(_RESERVATIONS, (_json([{"m": m, "p": p} for m, p in names]),), prepare=True)
-            for row in rows:
-                event = decode(row["topic"], row["state"])
-                recorded = Recorded(row["originator_id"], row["originator_version"], event)
-                found[row["m"], row["p"]].append(Held(recorded, row["head"]))
+        # Of tens of thousands of rows, a dictionary for each would cost a fifth of all.
+        with self._ledger.connection() as conn, conn.cursor(row_factory=tuple_row) as curs:
+            curs.execute(_RESERVATIONS, (_json([{"m": m, "p": p} for m, p in names]),), prepare=True)
+            for merchant_id, payout_id, stream, version, topic, state, head in curs:
+                held = Held(Recorded(stream, version, decode(topic, state)), head)
+                found[merchant_id, payout_id].append(held)
         return found
 
     def commit(
@@ -177,6 +180,8 @@ class SqlPayoutStore:
         """Append all events and write all rows, or nothing; see `PayoutStore.commit`."""
 
         def beside(curs: Cursor[DictRow]) -> None:
+            write_runs(curs, others)
+            write_letters(curs, events, now)
             if lines is not None:
                 _write_lines(curs, *lines)
             if changes:
@@ -240,13 +245,7 @@ class SqlPayoutStore:
     def keep_hint(self, hint: Hint, now: datetime) -> bool:
         """Keep what a provider sent; returns whether it is new."""
         with self._ledger.connection() as conn:
-            return bool(
-                conn.execute(
-                    "INSERT INTO ledger.payout_hints (provider, event_id, payout_id, reference, received_at, due_at)"
-                    " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                    (*hint, now, now),
-                ).rowcount
-            )
+            return keep_hint(conn, hint, now)
 
     def hints(self, now: datetime, lease: timedelta, limit: int) -> Sequence[tuple[Hint, Name | None]]:
         """Take the hints whose time has come, each with the payout that it is about, None where there is none."""
@@ -294,6 +293,16 @@ class SqlPayoutStore:
         return None if row is None or row["found"] is None else bytes(row["found"])
 
 
+def keep_hint(conn: Connection[DictRow], hint: Hint, now: datetime) -> bool:
+    """Keep what a provider sent, in the caller's transaction; returns whether it is new."""
+    done = conn.execute(
+        "INSERT INTO ledger.payout_hints (provider, event_id, payout_id, reference, received_at, due_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        (*hint, now, now),
+    )
+    return bool(done.rowcount)
+
+
 # A provider tells of a payment before we wrote down its reference; of one that is not ours, nobody ever will. And
 # whoever does not answer for so long is asked about open payouts anyway.
 _HINT_WAITS_FOR = timedelta(days=1)
@@ -335,7 +344,8 @@ _HANDLE_HINT = (
 _COLUMNS = (
     "payout_id text, merchant_id text, run_id text, partner_id text, currency text, amount_minor bigint, rail text,"
     " state text, is_open boolean, version bigint, attempt integer, reference text, returned_minor bigint,"
-    " requested_at timestamptz, updated_at timestamptz, due_at timestamptz"
+    " requested_at timestamptz, updated_at timestamptz, due_at timestamptz, needs_approval boolean, commissions bigint,"
+    " transaction_id text, reason text, processed_at timestamptz"
 )
 _OPEN = (
     f"INSERT INTO ledger.payouts SELECT * FROM json_to_recordset(%s) AS t ({_COLUMNS})"  # noqa: S608 - our own words
@@ -344,7 +354,8 @@ _OPEN = (
 _MOVE = f"""
 UPDATE ledger.payouts AS payout SET
     state = t.state, is_open = t.is_open, version = t.version, attempt = t.attempt, reference = t.reference,
-    returned_minor = t.returned_minor, updated_at = t.updated_at, due_at = t.due_at
+    returned_minor = t.returned_minor, updated_at = t.updated_at, due_at = t.due_at,
+    transaction_id = t.transaction_id, reason = t.reason, processed_at = t.processed_at
 FROM json_to_recordset(%s) AS t ({_COLUMNS})
 WHERE payout.payout_id = t.payout_id AND payout.version <= t.version"""  # noqa: S608 - our own words
 
@@ -367,6 +378,10 @@ def _row(change: Change, now: datetime) -> dict[str, Any]:
         "attempt": payout.attempt, "reference": payout.reference or payout.transaction_id,
         "returned_minor": payout.returned_minor,
         "requested_at": opened.recorded_at, "updated_at": now, "due_at": change.due_at,
+        "needs_approval": opened.needs_approval,
+        # Of a new one: all that stands before its request is of its commissions.
+        "commissions": len({recorded.originator_id for recorded in change.events}) - 1,
+        "transaction_id": payout.paid_under, "reason": payout.reason, "processed_at": payout.processed_at,
     }  # fmt: skip
 
 
@@ -387,6 +402,8 @@ def _write_changes(curs: Cursor[DictRow], changes: Sequence[Change], now: dateti
 
 
 def _write_new(curs: Cursor[DictRow], changes: Sequence[Change], now: datetime) -> None:
+    for name in sorted({(change.payout.opened.merchant_id, change.payout.opened.run_id) for change in changes}):
+        hold_run(curs, *name)
     rows = curs.execute(_OPEN, (_json(_row(change, now) for change in changes),)).fetchall()
     known = {row["payout_id"] for row in rows}
     refused = [change.payout.opened.payout_id for change in changes if change.payout.opened.payout_id not in known]
@@ -423,9 +440,15 @@ def _write_freeze(curs: Cursor[DictRow], change: Change, now: datetime) -> None:
     if change.frozen is not None:
         opened = change.payout.opened
         curs.execute(
-            "INSERT INTO ledger.payout_freezes VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
-            (opened.merchant_id, opened.partner_id, change.frozen, now),
-        )
+            "WITH frozen AS (INSERT INTO ledger.payout_freezes VALUES (%(m)s, %(p)s, %(reason)s, %(now)s)"
+            " ON CONFLICT DO NOTHING RETURNING 1)"
+            " INSERT INTO ledger.payout_freeze_changes (merchant_id, partner_id, frozen, reason, cause, changed_at)"
+            " SELECT %(m)s, %(p)s, true, %(reason)s, %(cause)s, %(now)s FROM frozen",
+            {
+                "m": opened.merchant_id, "p": opened.partner_id, "reason": change.frozen, "now": now,
+                "cause": f"payouts/{opened.payout_id}",
+            },
+        )  # fmt: skip
 
 
 def _write_confirmation(curs: Cursor[DictRow], change: Change, _: datetime) -> None:

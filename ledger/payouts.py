@@ -5,7 +5,7 @@ down and committed first, under one key for ever; only a definite rejection or a
 commissions or permits a new attempt; what is seen of the provider is a state, never a change of it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -63,6 +63,9 @@ AT_REST = ("processed", "failed", "returned", "cancelled")
 OPEN = tuple(state for state in LEGAL_MOVES if state not in AT_REST)
 """The states in which a payout still holds its commissions."""
 
+FAILED_AFTER_REPEAT = "failed_after_repeat"
+"""Of a review: what was sent more than once failed, or came back, and nobody can tell which sending that was."""
+
 # Reviews that are over as soon as the provider shows the payment: nothing spoke against it, it was only not to be seen.
 _ADOPTABLE_REVIEWS = ("window_over",)
 
@@ -85,6 +88,7 @@ class Seen(NamedTuple):
     payee: str | None = None
     returned_minor: int = 0
     code: str | None = None
+    transaction_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -112,6 +116,7 @@ class Payout:
     transaction_id: str | None = None
     returned_minor: int = 0
     reason: str | None = None
+    processed_at: datetime | None = None
     contradictions: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
@@ -124,6 +129,11 @@ class Payout:
     def startable(self) -> bool:
         """Whether an attempt may begin."""
         return self.state == "approved" or (self.state == "requested" and not self.opened.needs_approval)
+
+    @property
+    def paid_under(self) -> str | None:
+        """The number by which the payment is found at the bank or provider; None before it is out."""
+        return self.transaction_id or (self.reference if self.processed_at else None)
 
     def quiet(self, now: datetime) -> bool:
         """Return whether nothing that was sent can still be under way."""
@@ -183,13 +193,17 @@ def evolve(payout: Payout, event: Event) -> None:
 
 
 def _evolve_reference(payout: Payout, event: PayoutSubmitted | PayoutHeld | PayoutProcessed) -> None:
+    if isinstance(event, PayoutProcessed):
+        payout.processed_at = event.recorded_at
     method = getattr(event, "method", None)
     if method is None:
         payout.reference = event.reference
+        payout.transaction_id = getattr(event, "transaction_id", None)
         return
     payout.method, payout.transaction_id = method, event.reference
-    if method == payout.opened.rail:
-        # A person looked it up at the provider: it is the provider's own number.
+    if method == payout.opened.rail and method not in SETTLED_BY_PEOPLE:
+        # A person looked it up at the provider: it is the provider's own number. A bank has another than the one under
+        # which its files name the payment.
         payout.reference = event.reference
 
 
@@ -267,6 +281,22 @@ def start(payout: Payout, act: Act, body_sha256: str, window: timedelta) -> list
     ]  # fmt: skip
 
 
+def recover(
+    payout: Payout, act: Act, body_sha256: str, window: timedelta, then: Callable[[Payout], list[Event]]
+) -> list[Event]:
+    """Write down the attempt that the provider shows and the books do not remember, with what `then` decides of it.
+
+    These books were restored from a backup. Nothing is sent, and nobody is asked for an approval any more.
+    """
+    if payout.attempt or payout.state not in ("requested", "approved"):
+        return then(payout)
+    began = _event(
+        payout, PayoutSubmissionStarted, "submitting", act, attempt=1, key=key_of(payout.opened.payout_id, 1),
+        body_sha256=body_sha256, window_ends_at=act.at + window,
+    )  # fmt: skip
+    return [began, *_after(payout, began, then)]
+
+
 def repeat(payout: Payout, act: Act) -> list[Event]:
     """Send the same again, because the provider shows nothing: only while the window is open, and all is quiet.
 
@@ -332,7 +362,7 @@ def observe(payout: Payout, act: Act, seen: Seen, payee: str | None, *, answer: 
     if _differs(payout, seen, payee):
         return _contradict(payout, act, "differs", seen) if payout.state != "review" else []
     if seen.state == "failed" or (seen.state == "returned" and payout.state not in ("processed", "returned")):
-        return _not_paid(payout, act, seen)
+        return _not_paid(payout, act, seen, answer=answer)
     if payout.state in ("failed", "cancelled"):
         # Sent and all of it taken back again comes to the same as not sent.
         back = seen.returned_minor >= seen.amount_minor
@@ -348,7 +378,7 @@ def _differs(payout: Payout, seen: Seen, payee: str | None) -> bool:
     return (seen.amount_minor, seen.currency) != (opened.amount_minor, opened.currency) or other_payee
 
 
-def _not_paid(payout: Payout, act: Act, seen: Seen) -> list[Event]:
+def _not_paid(payout: Payout, act: Act, seen: Seen, *, answer: bool) -> list[Event]:
     if payout.state in ("failed", "cancelled", "approved"):
         # Approved again: a person declared that attempt dead already.
         return []
@@ -356,11 +386,15 @@ def _not_paid(payout: Payout, act: Act, seen: Seen) -> list[Event]:
         return _contradict(payout, act, "failed_after_processed", seen)
     # Where the provider frees the key of what it denied, the same sent again would be paid after all: one that is still
     # under way, or was sent since. Which of them this is, nobody can tell.
-    if not payout.quiet(act.at) or not _adoptable(payout):
+    if not _adoptable(payout):
         return []
+    if not payout.quiet(act.at):
+        # Told in answer to a repeat: from now on it is asked for, or it would be sent again for as long as its window.
+        told = answer and payout.state == "submitting"
+        return [_event(payout, PayoutSubmitted, "submitted", act, reference=seen.reference)] if told else []
     if payout.sends > 1:
         told = payout.state in ("submitted", "held")
-        return review(payout, act, "failed_after_repeat", [seen.reference]) if told else []
+        return review(payout, act, FAILED_AFTER_REPEAT, [seen.reference]) if told else []
     return [_event(payout, PayoutFailed, "failed", act, code=seen.code or seen.state)]
 
 
@@ -376,7 +410,10 @@ def _in_hand(payout: Payout, act: Act, seen: Seen, *, adopted: bool) -> list[Eve
         return []
     adopted = adopted and payout.reference is None
     if seen.state == "processed":
-        done = _event(payout, PayoutProcessed, "processed", act, reference=seen.reference, adopted=adopted)
+        done = _event(
+            payout, PayoutProcessed, "processed", act, reference=seen.reference, adopted=adopted,
+            transaction_id=seen.transaction_id,
+        )  # fmt: skip
         return [done, *_after(payout, done, lambda after: returned(after, act, seen.returned_minor, seen.code))]
     if seen.state == "held":
         if payout.state == "held" and payout.reason == (seen.code or "held"):

@@ -25,6 +25,7 @@ class KeyRing:
             raise ValueError("there is no key to seal with")
         self._ciphers = {name: AESGCM(key) for name, key in keys}
         self.current = keys[0][0]
+        self.ids = frozenset(self._ciphers)
 
     def seal(self, clear: bytes) -> bytes:
         """Return it as it may be stored: never twice the same."""

@@ -1,4 +1,4 @@
-"""The names of keys and users, for whoever shows who acted."""
+"""The names of keys and users, for whoever shows who acted. Who has no name is called by the e-mail address."""
 
 from collections.abc import Collection
 from typing import LiteralString, NamedTuple
@@ -8,11 +8,11 @@ from psycopg.rows import class_row
 from projections.read import Reads
 
 _NAMES: LiteralString = """
-SELECT key.key_id, key.name AS key_name, key.user_id, person.name AS user_name
+SELECT key.key_id, key.name AS key_name, key.user_id, coalesce(person.name, person.email) AS user_name
 FROM access.api_keys AS key LEFT JOIN people.users AS person USING (merchant_id, user_id)
 WHERE merchant_id = %(merchant_id)s AND key.key_id = ANY(%(keys)s)
 UNION ALL
-SELECT NULL, NULL, user_id, name FROM people.users
+SELECT NULL, NULL, user_id, coalesce(name, email) FROM people.users
 WHERE merchant_id = %(merchant_id)s AND user_id = ANY(%(users)s)"""
 
 

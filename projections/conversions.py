@@ -18,7 +18,9 @@ class Conversions(dict[tuple[str, str, str, date], list[int]]):
         """Count events of one kind, where they make an order something that is counted, or make it that no longer."""
         topic, from_state, to_state = move
         if topic in _BEGUN:
-            self._add(key, _BEGUN[topic], orders)
+            # What came back of a payout is two entries, of which one is paid: nobody entered them by hand.
+            back = (topic, to_state) == ("CommissionEntered", "paid")
+            self._add(key, _BEGUN[topic], -orders if back else orders)
         elif from_state != to_state:
             if to_state in _COUNTED:
                 self._add(key, _COUNTED[to_state], orders)

@@ -1,7 +1,7 @@
 -- table --
 -- How many orders with a partner's code became what, per partner, currency and day: earned a commission, were skipped, reversed
 -- (less those won back), rejected (less those reopened); each on the day it happened. Entries made by hand are no conversions, and
--- counted beside them; they can be rejected too.
+-- counted beside them; they can be rejected too. What came back of a payout is two entries (`paid`, `approved`), which count as none.
 CREATE TABLE conversions (
     conversions bigint NOT NULL,
     skipped bigint NOT NULL,
@@ -25,7 +25,7 @@ INSERT INTO conversions AS conversions (
 SELECT
     coalesce(sum(orders) FILTER (WHERE topic = 'CommissionEarned'), 0),
     coalesce(sum(orders) FILTER (WHERE topic = 'CommissionSkipped'), 0),
-    coalesce(sum(orders) FILTER (WHERE topic = 'CommissionEntered'), 0),
+    coalesce(sum(CASE WHEN to_state = 'paid' THEN -orders ELSE orders END) FILTER (WHERE topic = 'CommissionEntered'), 0),
     coalesce(sum(orders) FILTER (WHERE to_state = 'reversed'), 0)
     - coalesce(sum(orders) FILTER (WHERE from_state = 'reversed'), 0),
     coalesce(sum(orders) FILTER (WHERE to_state = 'rejected'), 0)

@@ -6,7 +6,10 @@ from projections import conversions, revenue
 from projections.conversions import Conversions
 from projections.revenue import Revenue
 
-COLUMNS = ("gross_minor", "refunded_minor", "earned_minor", "paid_minor", *conversions.COLUMNS)
+COLUMNS = (
+    "gross_minor", "refunded_minor", "earned_minor", "paid_minor", "payouts_paid_minor", "payouts_returned_minor",
+    *conversions.COLUMNS,
+)  # fmt: skip
 KEY = ("merchant_id", "currency", "day")
 
 # What each column of revenue adds to a day: the place there, and the sign.
@@ -18,8 +21,10 @@ _ADDS = {
     "clawed_back_minor": (2, 1),
     "rejected_minor": (2, -1),
     "paid_minor": (3, 1),
+    "payouts_paid_minor": (4, 1),
+    "payouts_returned_minor": (5, 1),
 }
-_COUNTS = 4
+_COUNTS = 6
 
 
 def days(earned: Revenue, counted: Conversions) -> dict[tuple[str, str, date], list[int]]:

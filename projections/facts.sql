@@ -24,6 +24,8 @@ CREATE TEMPORARY TABLE IF NOT EXISTS sums (
     amount_minor bigint NOT NULL,
     revenue_minor bigint NOT NULL,
     total_minor bigint NOT NULL,
+    -- What of the amount was moved by payouts.
+    payout_minor bigint NOT NULL,
     occurred_on date NOT NULL,
     merchant_id text COLLATE "C" NOT NULL,
     partner_id text COLLATE "C" NOT NULL,
@@ -107,16 +109,16 @@ WHERE notification_id > {after} AND notification_id <= {upto}
 -- What happened per partner, currency, day and kind of event, and what that posts (no accounts: it moves no money). Balances, revenue,
 -- conversions and days need no more than this.
 INSERT INTO sums (
-    orders, amount_minor, revenue_minor, total_minor, occurred_on, merchant_id, partner_id, currency, topic, from_state, to_state,
-    debit, credit
+    orders, amount_minor, revenue_minor, total_minor, payout_minor, occurred_on, merchant_id, partner_id, currency, topic, from_state,
+    to_state, debit, credit
 )
 SELECT
-    orders, amount_minor, revenue_minor, total_minor, occurred_on, merchant_id, partner_id, currency, topic, from_state, to_state,
+    orders, amount_minor, revenue_minor, total_minor, payout_minor, occurred_on, merchant_id, partner_id, currency, topic, from_state, to_state,
     debit, credit
 FROM (
     SELECT
         count(*) AS orders, sum(amount_minor) AS amount_minor, sum(revenue_minor) AS revenue_minor,
-        coalesce(sum(total_minor), 0) AS total_minor,
+        coalesce(sum(total_minor), 0) AS total_minor, coalesce(sum(amount_minor) FILTER (WHERE payout_id IS NOT NULL), 0) AS payout_minor,
         occurred_on, merchant_id, partner_id, currency, topic, from_state, to_state
     FROM facts
     WHERE order_id IS NOT NULL AND partner_id IS NOT NULL

@@ -9,8 +9,8 @@ from projections.rows import Figures, Metrics
 
 _DAY = timedelta(days=1)
 _SUMMED = (
-    "gross_minor", "refunded_minor", "earned_minor", "paid_minor", "conversions", "skipped", "entered", "reversed",
-    "rejected",
+    "gross_minor", "refunded_minor", "earned_minor", "paid_minor", "payouts_paid_minor", "payouts_returned_minor",
+    "conversions", "skipped", "entered", "reversed", "rejected",
 )  # fmt: skip
 _summed_of = itemgetter(*_SUMMED)
 
@@ -19,8 +19,8 @@ _THEIRS: LiteralString = f"{_OURS} AND partner_id = %(partner_id)s"
 # Of a whole program there is a row a day, so that its figures cost the same however many partners it has.
 _PROGRAM_DAYS: LiteralString = f"""
         SELECT
-            day, gross_minor, refunded_minor, earned_minor, paid_minor, conversions, skipped, entered, reversed,
-            rejected
+            day, gross_minor, refunded_minor, earned_minor, paid_minor, payouts_paid_minor, payouts_returned_minor,
+            conversions, skipped, entered, reversed, rejected
         FROM read.program_days WHERE {_OURS} AND day >= %(from_on)s
 """  # noqa: S608 - parts of our own
 _PROGRAM_OWED: LiteralString = f"read.program_balances WHERE {_OURS}"
@@ -28,10 +28,11 @@ _PARTNER_DAYS: LiteralString = f"""
         SELECT
             day, gross_minor, refunded_minor,
             earned_minor + adjusted_minor + clawed_back_minor - rejected_minor AS earned_minor, paid_minor,
+            payouts_paid_minor, payouts_returned_minor,
             0 AS conversions, 0 AS skipped, 0 AS entered, 0 AS reversed, 0 AS rejected
         FROM read.revenue WHERE {_THEIRS} AND day >= %(from_on)s
         UNION ALL
-        SELECT day, 0, 0, 0, 0, conversions, skipped, entered, reversed, rejected
+        SELECT day, 0, 0, 0, 0, 0, 0, conversions, skipped, entered, reversed, rejected
         FROM read.conversions WHERE {_THEIRS} AND day >= %(from_on)s
 """  # noqa: S608 - parts of our own
 _PARTNER_OWED: LiteralString = f"read.balances WHERE {_THEIRS}"
@@ -75,6 +76,8 @@ def query(*, of_partner: bool) -> LiteralString:
             AS first_on,
         sum(gross_minor)::bigint AS gross_minor, sum(refunded_minor)::bigint AS refunded_minor,
         sum(earned_minor)::bigint AS earned_minor, sum(paid_minor)::bigint AS paid_minor,
+        sum(payouts_paid_minor)::bigint AS payouts_paid_minor,
+        sum(payouts_returned_minor)::bigint AS payouts_returned_minor,
         sum(conversions)::bigint AS conversions, sum(skipped)::bigint AS skipped, sum(entered)::bigint AS entered,
         sum(reversed)::bigint AS reversed, sum(rejected)::bigint AS rejected
     FROM ({days}) AS days
@@ -83,7 +86,7 @@ def query(*, of_partner: bool) -> LiteralString:
     SELECT
         'owed', NULL, NULL, NULL,
         coalesce(sum(pending_minor + approved_minor + held_minor + in_payout_minor + clawed_back_minor), 0)::bigint,
-        NULL, NULL, NULL, NULL, NULL, NULL
+        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     FROM {owed}"""  # noqa: S608 - parts of our own
 
 

@@ -31,6 +31,9 @@ _FETCHED_ROWS = 2_000
 Kind = tuple[str, str, str, date, str, str | None, str]
 """Merchant, partner, currency, day, topic, from_state, to_state."""
 
+Held = Counter[tuple[str, str, str]]
+"""By merchant, payout and what: `reserved_minor`, `reservations`, and what is still `in_payout_minor`."""
+
 Counts = Counter[tuple[str, str]]
 """Messages by the place of their partition (the cause without its position) and their outcome."""
 
@@ -101,9 +104,11 @@ class Share:
 
     def __init__(self, position: int, report: Callable[[int], None]) -> None:
         self.differences = Differences()
-        # Of each kind of event per partner, currency and day: how many, and their sums of amount, revenue and total.
+        # Of each kind of event per partner, currency and day: how many, and their sums of amount, revenue, total and
+        # what of the amount payouts moved.
         self.sums: dict[Kind, list[int]] = {}
         self.counts: Counts = Counter()
+        self.held: Held = Counter()
         self.events = 0
         self._position = position
         self._report = report
@@ -137,6 +142,7 @@ class Share:
         outcome = _OUTCOMES.get(topic)
         if outcome is not None:
             outcome(self.counts, event)
+        hold(self.held, topic, event)
         if isinstance(event, (CommissionMoved, CommissionEntered)):
             revenue_minor, total_minor = getattr(event, "revenue_minor", 0), 0
         elif isinstance(event, OrderTaken):
@@ -149,11 +155,13 @@ class Share:
         )  # fmt: skip
         sums = self.sums.get(kind)
         if sums is None:
-            sums = self.sums[kind] = [0, 0, 0, 0]
+            sums = self.sums[kind] = [0, 0, 0, 0, 0]
         sums[0] += 1
         sums[1] += event.amount_minor
         sums[2] += revenue_minor
         sums[3] += total_minor
+        if getattr(event, "payout_id", None) is not None:
+            sums[4] += event.amount_minor
 
     def fold_customers(self, conn: Connection[Any], low: int, high: int) -> None:
         """Fold the commissions of the customers whose hash is in [low, high] and compare them with the customers.
@@ -200,6 +208,25 @@ class Share:
         expected, found = standing.row(), rows.pop(order_id, None)
         if expected != found:
             self.differences.compare("commissions", commissions.COLUMNS, (merchant_id, order_id), expected, found)
+
+
+def hold(held: Held, topic: str, event: Any) -> None:
+    """Take an event of an order into what payouts hold; most are about none."""
+    sign = _HOLDS.get(topic)
+    if sign is None or event.payout_id is None:
+        return
+    name = (event.merchant_id, event.payout_id)
+    held[*name, "in_payout_minor"] += sign * event.amount_minor
+    if sign > 0:
+        held[*name, "reserved_minor"] += event.amount_minor
+        held[*name, "reservations"] += 1
+
+
+# What comes into a payout, and what leaves it again.
+_HOLDS = {
+    "CommissionReserved": 1, "ClawbackNetted": 1,
+    "CommissionPaid": -1, "CommissionUnreserved": -1, "ClawbackSettled": -1, "ClawbackUnnetted": -1,
+}  # fmt: skip
 
 
 def count_outcome(counts: Counts, topic: str, event: Event) -> None:

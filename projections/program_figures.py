@@ -94,6 +94,11 @@ _WAITING: dict[str, LiteralString] = {
     "dead_letters_open": f"SELECT FROM ledger.dead_letters WHERE {_OF_MERCHANT} AND status = 'open'",
     "commissions_held": _HELD,
     "balances_negative": f"SELECT FROM read.balances WHERE {_OF_MERCHANT} AND approved_minor + clawed_back_minor < 0",
+    "payout_runs_to_approve": (
+        f"SELECT FROM ledger.payout_runs WHERE {_OF_MERCHANT} AND state = 'prepared' AND needs_approval"
+    ),
+    "payouts_in_review": f"SELECT FROM ledger.payouts WHERE {_OF_MERCHANT} AND is_open AND state = 'review'",
+    "payout_findings_open": f"SELECT FROM ledger.payout_findings WHERE {_OF_MERCHANT} AND resolved_at IS NULL",
 }
 _OWING: LiteralString = """
     SELECT owed.partner_id, person.name, owed.currency, approved_minor + clawed_back_minor AS payable_minor
@@ -106,11 +111,22 @@ _OWING: LiteralString = """
 _BEHIND: LiteralString = """
     SELECT (state ->> 'recorded_at')::timestamptz FROM ledger.events_of_merchant AS event
     WHERE event.position > tracked.position ORDER BY event.position LIMIT 1"""
+# A run of everything up to then, whoever made it, is what was missed.
+_MISSED: LiteralString = f"""
+    SELECT missed_on FROM ledger.payout_schedules AS schedule
+    WHERE {_OF_MERCHANT} AND NOT EXISTS (
+        SELECT FROM ledger.payout_runs AS run
+        WHERE
+            run.merchant_id = %(merchant_id)s AND run.state <> 'cancelled'
+            AND run.cut_off_at >= schedule.missed_on::timestamp
+            AT TIME ZONE (SELECT time_zone FROM read.programs WHERE {_OF_MERCHANT})
+    )"""  # noqa: S608 - parts of our own
 # Parameters: merchant_id, most (to count), owing (to name).
 WAITING: LiteralString = ", ".join(
     [
         f"SELECT coalesce((SELECT json_agg(owing) FROM ({_OWING}) AS owing), '[]') AS owing",  # noqa: S608 - as below
         "(" + _BEHIND + ") AS behind_since",
+        "(" + _MISSED + ") AS payout_run_missed_on",
         *(
             f"(SELECT count(*) FROM ({query} LIMIT %(most)s) AS found) AS {name}"  # noqa: S608 - parts of our own
             for name, query in _WAITING.items()
@@ -165,14 +181,19 @@ class Waiting:
     """How much waits for somebody, each counted up to COUNTED_MAX; of the negative balances the first few as `owing`.
 
     `behind_since`: when the oldest event was recorded that the read models have not got to, None: there is none.
+    `payout_run_missed_on`: the day whose scheduled run nobody made in time or since.
     """
 
     owing: list[Owing]
     behind_since: datetime | None
+    payout_run_missed_on: date | None
     partners_applied: int
     dead_letters_open: int
     commissions_held: int
     balances_negative: int
+    payout_runs_to_approve: int
+    payouts_in_review: int
+    payout_findings_open: int
 
 
 def asked(merchant_id: str, currency: str, days: tuple[date, date], rows: int) -> dict[str, Any]:

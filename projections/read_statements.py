@@ -34,7 +34,15 @@ WITH moved AS MATERIALIZED (
         (event.state ->> 'occurred_at')::timestamptz AS occurred_at,
         (event.state ->> 'amount_minor')::bigint AS amount_minor,
         event.topic, commission.order_id, rule.debit, rule.credit,
-        event.state ->> 'reference' AS reference
+        event.state ->> 'reference' AS reference,
+        coalesce(
+            event.state ->> 'payout_id',
+            -- The other half of what came back of a payout in part: only `came_back` names an entry so.
+            CASE
+                WHEN event.topic = 'CommissionEntered' AND starts_with(commission.order_id, 'returned-')
+                    THEN event.state ->> 'reference'
+            END
+        ) AS payout_id
     FROM (SELECT order_id FROM read.commissions WHERE {_OWN} AND currency = %(currency)s) AS commission
     CROSS JOIN LATERAL (
         SELECT position, topic, state FROM ledger.events_of_merchant
@@ -53,11 +61,12 @@ WITH moved AS MATERIALIZED (
 )
 SELECT
     NULL::bigint AS position, NULL::date AS occurred_on, NULL::timestamptz AS occurred_at,
-    sum(amount_minor)::bigint AS amount_minor, NULL AS topic, NULL AS order_id, debit, credit, NULL AS reference
+    sum(amount_minor)::bigint AS amount_minor, NULL AS topic, NULL AS order_id, debit, credit, NULL AS reference,
+    NULL AS payout_id
 FROM moved WHERE occurred_on < %(from_on)s
 GROUP BY debit, credit
 UNION ALL
-SELECT position, occurred_on, occurred_at, amount_minor, topic, order_id, debit, credit, reference
+SELECT position, occurred_on, occurred_at, amount_minor, topic, order_id, debit, credit, reference, payout_id
 FROM moved WHERE occurred_on >= %(from_on)s
 ORDER BY occurred_on NULLS FIRST, occurred_at, position"""  # noqa: S608 - parts of our own
 
@@ -99,7 +108,10 @@ ORDER BY currency, state DESC"""  # noqa: S608 - parts of our own
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """One event's movement: `amount_minor` left the account `debit` and reached `credit` (less than zero: back)."""
+    """One event's movement: `amount_minor` left the account `debit` and reached `credit` (less than zero: back).
+
+    `payout_id` is the payout that moved it, or that came back.
+    """
 
     position: int
     occurred_on: date
@@ -110,6 +122,7 @@ class Moved:
     debit: str
     credit: str
     reference: str | None
+    payout_id: str | None = None
 
 
 class Movements(NamedTuple):

@@ -6,11 +6,11 @@ from ledger.postings import RULES, Move
 
 COLUMNS = (
     "gross_minor", "refunded_minor", "earned_minor", "adjusted_minor", "clawed_back_minor", "rejected_minor",
-    "paid_minor",
+    "paid_minor", "payouts_paid_minor", "payouts_returned_minor",
 )  # fmt: skip
 KEY = ("merchant_id", "partner_id", "currency", "day")
 
-_GROSS, _REFUNDED, _EARNED, _ADJUSTED, _CLAWED_BACK, _REJECTED, _PAID = range(len(COLUMNS))
+_GROSS, _REFUNDED, _EARNED, _ADJUSTED, _CLAWED_BACK, _REJECTED, _PAID, _BY_PAYOUTS, _BACK = range(len(COLUMNS))
 
 # What an event that moves money does to the day, by its topic: the column, and the sign of the amount there.
 _COUNTED = {
@@ -31,9 +31,18 @@ class Revenue(dict[tuple[str, str, str, date], list[int]]):
     """The revenue that the events taken so far make."""
 
     def take(
-        self, key: tuple[str, str, str, date], move: Move, amount_minor: int, revenue_minor: int, total_minor: int
+        self,
+        key: tuple[str, str, str, date],
+        move: Move,
+        amount_minor: int,
+        revenue_minor: int,
+        total_minor: int,
+        payout_minor: int = 0,
     ) -> None:
-        """Add what events of one kind say about revenue, and what they make commissions cost."""
+        """Add what events of one kind say about revenue, and what they make commissions cost.
+
+        `payout_minor` is what of the amount was moved by payouts.
+        """
         topic, from_state, to_state = move
         # A skipped order was never revenue, so what is given back of it is none either.
         if topic not in _COUNTED or from_state == "skipped":
@@ -47,5 +56,8 @@ class Revenue(dict[tuple[str, str, str, date], list[int]]):
             if (topic, to_state) == ("CommissionEntered", "paid"):
                 # What came back of a payment, in part: an entry, and less that was paid.
                 row[_PAID] += amount_minor
+                row[_BACK] -= payout_minor
+            elif column == _PAID:
+                row[_BY_PAYOUTS if sign > 0 else _BACK] += payout_minor
         if topic == "CommissionEarned":
             row[_GROSS] += total_minor

@@ -9,6 +9,8 @@ CREATE TABLE revenue (
     clawed_back_minor bigint NOT NULL,
     rejected_minor bigint NOT NULL,
     paid_minor bigint NOT NULL,
+    payouts_paid_minor bigint NOT NULL,
+    payouts_returned_minor bigint NOT NULL,
     day date NOT NULL,
     merchant_id text COLLATE "C" NOT NULL,
     partner_id text COLLATE "C" NOT NULL,
@@ -24,7 +26,7 @@ CREATE INDEX revenue_by_partner ON revenue (merchant_id, partner_id, currency, d
 -- A skipped order was never revenue, so what is given back of it is none either.
 INSERT INTO revenue AS revenue (
     gross_minor, refunded_minor, earned_minor, adjusted_minor, clawed_back_minor, rejected_minor, paid_minor,
-    day, merchant_id, partner_id, currency
+    payouts_paid_minor, payouts_returned_minor, day, merchant_id, partner_id, currency
 )
 SELECT
     coalesce(sum(total_minor) FILTER (WHERE topic = 'CommissionEarned'), 0),
@@ -36,6 +38,9 @@ SELECT
     - coalesce(sum(amount_minor) FILTER (WHERE topic = 'CommissionReopened'), 0),
     coalesce(sum(amount_minor) FILTER (WHERE credit = 'paid'), 0)
     - coalesce(sum(amount_minor) FILTER (WHERE debit = 'paid'), 0),
+    coalesce(sum(payout_minor) FILTER (WHERE credit = 'paid' AND topic <> 'CommissionEntered'), 0),
+    coalesce(sum(payout_minor) FILTER (WHERE debit = 'paid'), 0)
+    - coalesce(sum(payout_minor) FILTER (WHERE credit = 'paid' AND topic = 'CommissionEntered'), 0),
     occurred_on, merchant_id, partner_id, currency
 FROM sums
 WHERE
@@ -49,4 +54,6 @@ ON CONFLICT (merchant_id, currency, day, partner_id) DO UPDATE SET
     adjusted_minor = revenue.adjusted_minor + excluded.adjusted_minor,
     clawed_back_minor = revenue.clawed_back_minor + excluded.clawed_back_minor,
     rejected_minor = revenue.rejected_minor + excluded.rejected_minor,
-    paid_minor = revenue.paid_minor + excluded.paid_minor
+    paid_minor = revenue.paid_minor + excluded.paid_minor,
+    payouts_paid_minor = revenue.payouts_paid_minor + excluded.payouts_paid_minor,
+    payouts_returned_minor = revenue.payouts_returned_minor + excluded.payouts_returned_minor

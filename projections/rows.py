@@ -160,7 +160,7 @@ class Figures:
     """The figures of the days `first_on` to `last_on`, in minor units of one currency.
 
     `earned_minor` is after adjustments, clawbacks and rejections. `outstanding_minor` is what was owed at the end of
-    the last day.
+    the last day. What payouts paid is contained in `paid_minor`, and what of them came back is taken off there.
     """
 
     first_on: date
@@ -169,6 +169,8 @@ class Figures:
     refunded_minor: int
     earned_minor: int
     paid_minor: int
+    payouts_paid_minor: int
+    payouts_returned_minor: int
     outstanding_minor: int
     conversions: int
     skipped: int

@@ -12,7 +12,7 @@ from psycopg import Connection, sql
 
 from ledger.batch import Source
 from ledger.events import decode
-from projections import assignments, balances, conversions, days, folding, partners, programs, revenue
+from projections import assignments, balances, conversions, days, folding, partners, payouts, programs, revenue
 from projections.assignments import Assignments
 from projections.balances import Balances
 from projections.conversions import Conversions
@@ -64,6 +64,7 @@ def verify(database_url: str, progress: Progress | None = None, *, processes: in
         _compare_sums(conn, share)
         share.events += _compare_directory(conn, share, log.position)
         _compare_intake(conn, share, log.position)
+        payouts.compare(conn, share.differences, share.held)
     found = share.differences
     return Verified(log.position, share.events, list(found.values()), dict(found.counts))
 
@@ -217,6 +218,7 @@ def _add(whole: Share, other: Share) -> None:
         mine = whole.sums.get(kind)
         whole.sums[kind] = sums if mine is None else [a + b for a, b in zip(mine, sums, strict=True)]
     whole.counts.update(other.counts)
+    whole.held.update(other.held)
 
 
 # --- comparing ---
@@ -249,10 +251,12 @@ def _compare(
 def _compare_sums(conn: Connection[Any], share: Share) -> None:
     owed, earned, counted = Balances(), Revenue(), Conversions()
     for (merchant_id, partner_id, currency, day, *kind), sums in share.sums.items():
-        orders, amount_minor, revenue_minor, total_minor = sums
+        orders, amount_minor, revenue_minor, total_minor, payout_minor = sums
         move: Any = tuple(kind)
         owed.take((merchant_id, partner_id, currency), move, amount_minor)
-        earned.take((merchant_id, partner_id, currency, day), move, amount_minor, revenue_minor, total_minor)
+        earned.take(
+            (merchant_id, partner_id, currency, day), move, amount_minor, revenue_minor, total_minor, payout_minor
+        )
         counted.take((merchant_id, partner_id, currency, day), move, orders)
     found, of_programs = share.differences, (balances.PROGRAM_KEY, balances.COLUMNS, owed.of_programs())
     _compare(conn, found, "days", "program_days", days.KEY, days.COLUMNS, days.days(earned, counted), zero=True)
@@ -304,7 +308,10 @@ def _compare_intake(conn: Connection[Any], share: Share, position: int) -> None:
     for topic, state in conn.execute(
         "SELECT topic, state::text FROM ledger.events WHERE notification_id > %s", (position,)
     ):
-        folding.count_outcome(counts, topic, decode(topic, state))
+        event = decode(topic, state)
+        folding.count_outcome(counts, topic, event)
+        # Payouts are as new as the log, too.
+        folding.hold(share.held, topic, event)
     for *place, letters in conn.execute(
         "SELECT source, topic, partition, count(*) FROM ledger.dead_letters WHERE status <> 'retried' GROUP BY 1, 2, 3"
     ):

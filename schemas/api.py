@@ -121,6 +121,9 @@ Approval = Literal["immediate", "after_days", "manual"]
 Base = Literal["total", "net_of_tax", "net_of_tax_and_shipping"]
 FixedOnPartialRefund = Literal["keep", "pro_rata"]
 SelfReferral = Literal["skip", "allow"]
+PayoutApproval = Literal["none", "second_person"]
+PayoutLetter = Literal["sent", "failed", "returned"]
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 DeadLetterStatus = Literal["open", "retried", "discarded"]
 DashboardAccess = Literal["link_open", "link_expired", "password_set"]
 Interval = Literal["day", "week", "month"]
@@ -384,8 +387,32 @@ class MetricsQuery(Read):
 # --- program, dead letters, intake -----------------------------------------------------------------------------------
 
 
+class MonthlyPayouts(Body):
+    """A payout run on the same day of every month."""
+
+    every: Literal["month"]
+    day: Annotated[JsonInt, Field(ge=1, le=28)]
+
+
+class WeeklyPayouts(Body):
+    """A payout run on the same day of every week."""
+
+    every: Literal["week"]
+    weekday: Weekday
+
+
+class PayoutsOnce(Body):
+    """A payout run on one day, and no more."""
+
+    every: Literal["once"]
+    on: Day
+
+
+PayoutSchedule = Annotated[MonthlyPayouts | WeeklyPayouts | PayoutsOnce, Field(discriminator="every")]
+
+
 class ProgramChange(Body):
-    """New terms; members that are left out stay as they are, and so do those that are null, but for the limits."""
+    """New terms; what is left out or null stays as it is; but null takes limits and the schedule away."""
 
     approval: Approval | None = None
     hold_days: Annotated[JsonInt, Field(ge=0, le=999)] | None = None
@@ -403,6 +430,18 @@ class ProgramChange(Body):
     )
     max_months_per_customer: Annotated[JsonInt, Field(ge=1, le=1_200)] | None = Field(
         default=None, description="A customer earns for so many months after the first order; null: for ever."
+    )
+    payout_approval: PayoutApproval | None = Field(
+        default=None, description="`second_person`: somebody other than who made a payout run has to approve it."
+    )
+    payout_schedule: PayoutSchedule | None = Field(
+        default=None,
+        description="When payout runs are prepared by themselves, in the program's time zone; null: never. Paid is what"
+        " was payable when the day began.",
+        examples=[{"every": "month", "day": 5}],
+    )
+    payout_letters: tuple[PayoutLetter, ...] | None = Field(
+        default=None, max_length=3, description="What partners are told by e-mail of their payouts."
     )
 
 

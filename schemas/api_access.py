@@ -108,11 +108,11 @@ class CallingKey(Answer):
 
 
 class AccessChange(Answer):
-    """One change of a user, a key or a partner's way in: who did what, when, and in which request."""
+    """One change of a user, a key or a partner's way in, or a taking of the payment list: who, what, when."""
 
     at: datetime
     type: str = Field(examples=["key.created"])
-    subject: str = Field(description="The id of the user, key or partner.")
+    subject: str = Field(description="The id of the user, key or partner, or the name of the file that was taken.")
     details: dict[str, Any]
     cause: str = Field(
         description="`api/<key>@<request id>`, `page/<user>@<request id>`, `dashboard/<partner>@<request id>`, or the"

@@ -16,6 +16,9 @@ from schemas.api import (
     Interval,
     Outcome,
     PartnerMove,
+    PayoutApproval,
+    PayoutLetter,
+    PayoutSchedule,
     Rate,
     SelfReferral,
     Standing,
@@ -175,6 +178,7 @@ class HistoryEntry(Answer):
     reason: str | None
     reference: str | None = Field(description="The merchant's own, of a payment or an entry made by hand.")
     note: str | None
+    payout_id: str | None = Field(description="The payout that moved it, or of which it came back.")
     refund_id: str | None
     kind: str | None = Field(
         description="Of a correction: `refund`, `cancellation`, `dispute`, `dispute_won`, `returned`."
@@ -275,11 +279,19 @@ class Commissions(Answer):
     outstanding: Money = Field(description="Owed at the end of the last day.")
 
 
+class PaidOut(Answer):
+    """What payouts paid, which is part of what was paid, and what of any payout came back, when it did."""
+
+    paid: Money
+    returned: Money
+
+
 class Figures(Answer):
     """The figures of one stretch of time, in one currency."""
 
     revenue: Revenue
     commissions: Commissions
+    payouts: PaidOut
     conversions: int = Field(description="Orders that earned a commission.")
     skipped: int = Field(description="Orders with a partner's code that earned nothing.")
     entered: int = Field(description="Commissions that were entered by hand: owed, but no revenue and no conversion.")
@@ -330,6 +342,9 @@ class Terms(Answer):
     )
     max_orders_per_customer: int | None = Field(description="Null: all orders of a customer earn.")
     max_months_per_customer: int | None = Field(description="Null: a customer earns for ever.")
+    payout_approval: PayoutApproval
+    payout_schedule: PayoutSchedule | None = Field(description="Null: nothing is paid before somebody makes a run.")
+    payout_letters: list[PayoutLetter]
 
 
 class ProgramVersion(Answer):
@@ -348,6 +363,9 @@ class Program(Answer):
     currency: str
     time_zone: str
     terms: Terms
+    next_payout_on: date | None = Field(
+        description="The day of the next payout run that is made by itself, in the program's time zone; null: none is."
+    )
 
 
 class DeadLetter(Answer):

@@ -430,6 +430,8 @@ class AccessTold(FeedEntry):
         "user.enabled",
         "partner.access_renewed",
         "partner.password_set",
+        "partner.payout_details_changed",
+        "partner.payout_details_removed",
         "key.created",
         "key.rotated",
         "key.revoked",

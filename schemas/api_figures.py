@@ -89,6 +89,13 @@ class Waiting(Answer):
     dead_letters_open: int
     commissions_held: int
     balances_negative: int = Field(description="Balances (partner and currency) of less than zero.")
+    payout_runs_to_approve: int = Field(description="Payout runs that somebody other than their maker has to approve.")
+    payout_run_missed_on: date | None = Field(
+        description="The day whose scheduled payout run was made neither in time nor since: make it by hand, with that"
+        " day's beginning as its cut-off. A later run, which pays that too, ends it."
+    )
+    payouts_in_review: int = Field(description="Payouts of which nobody knows what became, so that a person decides.")
+    payout_findings_open: int = Field(description="Differences between the books and the providers of payouts.")
     owing: list[Owing] = Field(description="The first of those with a balance of less than zero, at most 5.")
     behind_since: datetime | None = Field(
         description="When the oldest event was recorded that the figures do not show yet; null: they show them all."

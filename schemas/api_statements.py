@@ -25,8 +25,15 @@ class StatementLine(Answer):
 
     on: date = Field(description="The day on which it took effect, in the program's time zone.")
     type: LineType
-    order_id: str | None = Field(description="The order's id, or that of the entry made by hand (`manual-...`).")
-    reference: str | None = Field(description="The merchant's own, of a payment or an entry made by hand.")
+    order_id: str | None = Field(
+        description="The order's id, or that of the entry made by hand (`manual-...`); null for what a payout moved."
+    )
+    reference: str | None = Field(
+        description="The merchant's own, of a payment or an entry made by hand; of a payout its transaction id."
+    )
+    payout_id: str | None = Field(
+        default=None, description="What a payout paid, or what came back of it, is one line, whatever it is made of."
+    )
     amount: Money | None = Field(description="By how much more (or less) is owed; null for the two balances.")
     balance: Money = Field(description="What is owed after it.")
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from schemas.api import Answer
 from schemas.money import Money
 
-ActorKind = Literal["user", "key", "message", "import", "timer", "operator"]
+ActorKind = Literal["user", "key", "message", "import", "timer", "operator", "partner", "provider"]
 
 
 class ActedBy(Answer):
@@ -15,8 +15,8 @@ class ActedBy(Answer):
 
     kind: ActorKind = Field(
         description="`user`: somebody on a page; `key`: a call with an API key; `message`: an order event of the"
-        " storefront; `import`: a file of order events; `timer`: a date was reached, or a ban was carried out;"
-        " `operator`: the command line."
+        " storefront; `import`: a file of order events; `timer`: a date was reached, or a worker did it;"
+        " `operator`: the command line; `partner`: the partner, on the own dashboard; `provider`: a message of Stripe."
     )
     user_id: str | None = Field(default=None, description="Also where the key is a user's.")
     user: str | None = Field(default=None, description="The user's name; null once the person was erased.")

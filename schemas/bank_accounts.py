@@ -14,6 +14,18 @@ _BETWEEN_WORDS = re.compile(r"[^A-Za-z0-9/\-?:().,'+]+")
 _AROUND = " /-?:.,'+"
 
 
+_WHY = {
+    "InvalidChecksumDigits": "its check digits do not fit, so something is mistyped",
+    "InvalidBBANChecksum": "its check digits do not fit, so something is mistyped",
+    "InvalidLength": "it is too long or too short",
+    "InvalidCountryCode": "it does not name a country",
+}
+
+
+def _why(error: SchwiftyException) -> str:
+    return _WHY.get(type(error).__name__, "it has letters or digits where none belong")
+
+
 def checked_iban(text: str, path: str = "$.iban") -> str:
     """Return the IBAN without spaces, in capitals.
 
@@ -24,7 +36,7 @@ def checked_iban(text: str, path: str = "$.iban") -> str:
     try:
         iban = IBAN(text)
     except SchwiftyException as error:
-        raise RejectedError.at(path, "bad_iban", f"is not an IBAN: {type(error).__name__}") from None
+        raise RejectedError.at(path, "bad_iban", f"is not an IBAN: {_why(error)}") from None
     if not iban.in_sepa_zone:
         raise RejectedError.at(path, "not_sepa", "is the IBAN of an account outside of SEPA")
     return str(iban.compact)
@@ -40,7 +52,7 @@ def checked_bic(text: str, iban: str, path: str = "$.bic") -> str:
     try:
         bic = BIC(text)
     except SchwiftyException as error:
-        raise RejectedError.at(path, "bad_bic", f"is not a BIC: {type(error).__name__}") from None
+        raise RejectedError.at(path, "bad_bic", f"is not a BIC: {_why(error)}") from None
     if bic.country_code != iban[:2] and (iban[:2], bic.country_code) not in _SHARED:
         raise RejectedError.at(path, "bad_bic", "is of another country than the IBAN")
     return str(bic.compact)

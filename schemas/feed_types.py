@@ -80,6 +80,8 @@ MEANINGS: Mapping[str, str] = {
     "user.enabled": "a user may come in again",
     "partner.access_renewed": "a partner's dashboard has a new address, and a password is to be set anew",
     "partner.password_set": "a partner set the password of the dashboard",
+    "partner.payout_details_changed": "a partner is paid in another way from now on; to what is told to nobody",
+    "partner.payout_details_removed": "nobody knows any more how a partner is paid",
     "key.created": "there is a new API key",
     "key.rotated": "an API key was exchanged for a new one",
     "key.revoked": "an API key is worthless from now on",

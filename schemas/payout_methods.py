@@ -16,6 +16,12 @@ _EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@\x00-\x1f\x7f]+\.[^\s@\x00-\x1f\
 _PAYPAL_ID = re.compile(r"[A-Z0-9]{13}", re.ASCII)
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _SHOWN = 4
+_UNFIT = {
+    "stripe": "is not an account at Stripe",
+    "paypal": "is not an e-mail address",
+    "PAYPAL_ID": "is not an id of PayPal: 13 capital letters and digits",
+    "manual": "is not one line of words",
+}
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=ADDRESS_LENGTH_MAX)]
 
@@ -45,7 +51,7 @@ def checked_method(told: PayoutMethod) -> PayoutMethod:
         return told.model_copy(update={"address": iban, "routing": bic, "name": checked_name(told.name)})
     _check_routing(told)
     if not _pattern(told).fullmatch(told.address):
-        raise RejectedError.at("$.address", "bad_address", f"is nothing that {told.method} pays to")
+        raise RejectedError.at("$.address", "bad_address", _UNFIT[_kind(told)])
     if told.name and not _TEXT.fullmatch(told.name):
         raise RejectedError.at("$.name", "control_characters", "has control characters")
     return told
@@ -54,6 +60,10 @@ def checked_method(told: PayoutMethod) -> PayoutMethod:
 def _check_routing(told: PayoutMethod) -> None:
     if told.routing and not (told.method == "paypal" and told.routing in ("EMAIL", "PAYPAL_ID")):
         raise RejectedError.at("$.routing", "bad_routing", f"{told.method} has no such thing")
+
+
+def _kind(told: PayoutMethod) -> str:
+    return told.routing if told.routing == "PAYPAL_ID" else told.method
 
 
 def _pattern(told: PayoutMethod) -> re.Pattern[str]:

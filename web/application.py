@@ -17,6 +17,7 @@ from web.assets import add_assets
 from web.attempts import ATTEMPTS, Attempts
 from web.docs_page import render
 from web.health import add_health
+from web.hooks import add_hooks
 from web.keys import KnownKeys
 from web.limits import LIMITS, Limits
 from web.measures import MEASURES, Measures
@@ -63,6 +64,7 @@ def create_app(services: Services) -> web.Application:
                 app.router.add_route(hdrs.METH_HEAD, PREFIX + route.path, endpoint)
     app.on_response_prepare.append(add_headers)
     add_health(app)
+    add_hooks(app)
     add_pages(app)
     add_live(app)
     _add_documentation(app)

@@ -19,6 +19,7 @@ _log = structlog.get_logger(__name__)
 _WAIT_S = 3.0
 _AWAY = (psycopg.Error, psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests, RetryableError, TimeoutError)
 _OPEN_DEAD_LETTERS = "SELECT count(*) FROM ledger.dead_letters WHERE status = 'open'"
+_OPEN_FINDINGS = "SELECT rail, count(*) FROM ledger.payout_findings WHERE resolved_at IS NULL GROUP BY rail ORDER BY 1"
 _WEBHOOKS = """
 SELECT
     (SELECT count(*) FROM webhooks.deliveries WHERE status = 'waiting'),
@@ -87,6 +88,7 @@ async def _sample(services: Services) -> BooksSample:
     async with services.pool.connection() as conn:
         row = await (await conn.execute(_OPEN_DEAD_LETTERS)).fetchone()
         waiting, failing = await (await conn.execute(_WEBHOOKS)).fetchone() or (0, 0)
+        findings = dict(await (await conn.execute(_OPEN_FINDINGS)).fetchall())
     try:
         tracked, head = await services.reads.lag()
     except psycopg.errors.UndefinedTable:
@@ -95,7 +97,7 @@ async def _sample(services: Services) -> BooksSample:
     partitions = tuple(_counts(partition) for partition in await Reads(services.pool).intake())
     return BooksSample(
         up=True, head=head, tracked=tracked, open_dead_letters=int(row[0]) if row else 0, partitions=partitions,
-        webhooks_waiting=int(waiting), webhooks_failing=int(failing),
+        webhooks_waiting=int(waiting), webhooks_failing=int(failing), payout_findings=findings,
     )  # fmt: skip
 
 

@@ -1,13 +1,17 @@
-"""Letters with links that set a password: whom they go to, what they say."""
+"""Letters: links that set a password, and what was changed about how a partner is paid; what they say."""
 
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ledger.password_links import INVITATION_AGE, RESET_AGE
+from ledger.payout_details import Details
 from web.mail import Letter
 
 _HOUR_S = 3600
+_METHODS = {"stripe": "Stripe", "paypal": "PayPal", "bank": "bank transfer", "manual": "hand"}
 _TEMPLATES = Environment(  # noqa: S701 - plain text, in which nothing is marked up
     loader=FileSystemLoader(Path(__file__).parent / "templates" / "mail"), undefined=StrictUndefined,
     extensions=["jinja2.ext.i18n"], trim_blocks=True,
@@ -22,18 +26,31 @@ def reset_address(public_url: str, token: str) -> str:
 
 def invitation(to: str, program: str, address: str) -> Letter:
     """Return the letter to a new user."""
-    return _letter("invitation.txt", to, program, address, int(INVITATION_AGE.total_seconds() // _HOUR_S))
+    return written("invitation.txt", to, program, address=address, hours=_hours(INVITATION_AGE))
 
 
 def reset(to: str, program: str, address: str) -> Letter:
     """Return the letter to somebody who forgot a password."""
-    return _letter("reset.txt", to, program, address, int(RESET_AGE.total_seconds() // _HOUR_S))
+    return written("reset.txt", to, program, address=address, hours=_hours(RESET_AGE))
 
 
-def _letter(template: str, to: str, program: str, address: str, hours: int) -> Letter:
+def payout_details_changed(to: str, program: str, details: Details | None, now: datetime) -> Letter:
+    """Return the letter to a partner who is paid in another way from now on (None: in none any more); masked."""
+    if details is None:
+        return written("payout_details.txt", to, program, method=None)
+    usable_at = f"{details.usable_at:%Y-%m-%d %H:%M} UTC" if now < details.usable_at else None
+    told = {"method": _METHODS[details.method.method], "address": details.method.address, "usable_at": usable_at}
+    return written("payout_details.txt", to, program, **told)
+
+
+def written(template: str, to: str, program: str, **about: Any) -> Letter:
     """Return the letter that the template makes: its first line is the subject."""
     # Of one line each: nobody's program's name writes lines of a letter.
-    name = " ".join(program.split())
-    told = _TEMPLATES.get_template(template).render(program=name, address=address, hours=hours)
+    lines = {name: " ".join(value.split()) if isinstance(value, str) else value for name, value in about.items()}
+    told = _TEMPLATES.get_template(template).render(program=" ".join(program.split()), **lines)
     subject, _, text = told.strip().partition("\n")
     return Letter(to, subject, text.strip() + "\n")
+
+
+def _hours(age: timedelta) -> int:
+    return int(age.total_seconds() // _HOUR_S)

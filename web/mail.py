@@ -24,6 +24,8 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 from pydantic import SecretStr
 
+from schemas.errors import RejectedError
+
 _log = structlog.get_logger(__name__)
 
 # What waits to be written or sent at a time; more than that only somebody has who means ill.
@@ -33,6 +35,8 @@ _ATTEMPTS = 3
 _CLOSE_WAIT_S = 5.0
 _PORTS = {"smtp": 587, "smtps": 465}
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# What a server answers from here on it will answer the next time too (RFC 5321, 4.2.1).
+_FOR_GOOD = 500
 _AWAY = (aiosmtplib.SMTPConnectError, aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPTimeoutError)
 
 
@@ -73,6 +77,31 @@ class Mailer(Collector):
         task = asyncio.create_task(self._write_and_send(write))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def deliver(self, letter: Letter, key: str, told_at: datetime) -> None:
+        """Send one letter now, and return once the server (or the folder) has it.
+
+        Sent again under its key it is the same file, and has the same Message-ID. Raises RejectedError where nobody can
+        be reached there, and what the server's library raises, where it may work later.
+        """
+        try:
+            message = message_of(letter, self._options.sender, self._now(), key)
+            if self._options.smtp_url is not None:
+                await _deliver(message, letter.to, self._options.smtp_url)
+            elif self._options.folder is not None:
+                await asyncio.to_thread(_put, self._options.folder, message, f"{told_at:%Y%m%dT%H%M%S}-{key}.eml")
+        except ValueError as error:
+            self._outcomes["failed"] += 1
+            raise RejectedError("bad_address", "is no address that a letter can be sent to") from error
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            self._outcomes["failed"] += 1
+            if all(each.code >= _FOR_GOOD for each in error.recipients):
+                raise RejectedError("refused", "the mail server knows nobody there") from None
+            raise
+        except Exception:
+            self._outcomes["failed"] += 1
+            raise
+        self._outcomes["sent"] += 1
 
     async def settled(self) -> None:
         """Return when nothing is under way any more."""
@@ -122,18 +151,23 @@ class Mailer(Collector):
                 with attempt:
                     await _deliver(message, letter.to, self._options.smtp_url)
         elif self._options.folder is not None:
-            await asyncio.to_thread(_put, self._options.folder, message, self._now())
+            name = f"{self._now():%Y%m%dT%H%M%S}-{secrets.token_hex(4)}.eml"
+            await asyncio.to_thread(_put, self._options.folder, message, name)
 
 
-def message_of(letter: Letter, sender: str, now: datetime) -> EmailMessage:
-    """Return the letter as it is sent. Raises ValueError for an address that is none, or a subject of several lines."""
+def message_of(letter: Letter, sender: str, now: datetime, key: str | None = None) -> EmailMessage:
+    """Return the letter as it is sent; by its `key` it is known to be the same one.
+
+    Raises ValueError for an address that is none, or a subject of several lines.
+    """
     message = EmailMessage(policy=SMTP)
     message["From"] = Address(addr_spec=sender)
     # Parsed as one address, so that none can name a second recipient.
     message["To"] = Address(addr_spec=letter.to)
     message["Subject"] = letter.subject
     message["Date"] = format_datetime(now)
-    message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2])
+    domain = sender.rpartition("@")[2]
+    message["Message-ID"] = make_msgid(domain=domain) if key is None else f"<{key}@{domain}>"
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(letter.text)
     return message
@@ -158,10 +192,10 @@ async def _deliver(message: EmailMessage, to: str, url: SecretStr) -> None:
     )
 
 
-def _put(folder: Path, message: EmailMessage, now: datetime) -> None:
+def _put(folder: Path, message: EmailMessage, name: str) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    name = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}.eml"
-    fresh = folder / f".{name}.new"
+    # A name of its own: whoever was killed while writing left something behind.
+    fresh = folder / f".{secrets.token_hex(4)}.new"
     fresh.touch(mode=0o600, exist_ok=False)
     fresh.write_bytes(message.as_bytes())
     fresh.rename(folder / name)

@@ -1,6 +1,6 @@
 """Prometheus' view: request times by route, and what the books say of intake, read models and dead letters."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -53,6 +53,7 @@ class BooksSample:
     open_dead_letters: int = 0
     webhooks_waiting: int = 0
     webhooks_failing: int = 0
+    payout_findings: Mapping[str, int] = field(default_factory=dict)
     partitions: Sequence[PartitionCounts] = field(default_factory=tuple)
 
 
@@ -76,6 +77,14 @@ class _Books:
         yield _gauge(
             "webhooks_failing", "Webhooks whose last attempt failed, and that are on.", sample.webhooks_failing
         )
+        findings = GaugeMetricFamily(
+            "commission_ledger_payout_findings_open",
+            "What does not agree between payouts and their providers.",
+            labels=("rail",),
+        )
+        for rail, count in sample.payout_findings.items():
+            findings.add_metric((rail,), count)
+        yield findings
         yield from self._intake()
 
     def _intake(self) -> Iterator[Metric]:

@@ -6,7 +6,7 @@ rail raises nothing on purpose; what escapes it all the same is taken for `Unkno
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 State: TypeAlias = Literal["in_transit", "held", "processed", "failed", "returned"]
 """What the provider says of a payout. `held`: unclaimed, on hold. `returned`: all of it came back after it was sent."""
@@ -53,7 +53,8 @@ class Found(NamedTuple):
     """A payment as the provider has it now: its state, not a change of it.
 
     `payee` is the address that it went to, None where the provider does not say. `returned_minor` is the running total
-    of what came back, `code` says why it failed, is held or came back.
+    of what came back, `code` says why it failed, is held or came back. `transaction_id` is the number that the payee
+    sees, where that is not the reference.
     """
 
     state: State
@@ -63,6 +64,12 @@ class Found(NamedTuple):
     payee: str | None = None
     returned_minor: int = 0
     code: str | None = None
+    transaction_id: str | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the payee has something of it, or may still get it."""
+        return self.state not in ("failed", "returned") and self.returned_minor < self.amount_minor
 
 
 class Accepted(NamedTuple):
@@ -96,12 +103,18 @@ class Unknown(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """A payment in a provider's list; `payout_id` is whose it says it is, None where it says nothing."""
+    """A payment in a provider's list; `payout_id` is whose it says it is, None where it says nothing.
+
+    `merchant_id` and `partner_id` are what was sent along with it, for books that know nothing of it (any more).
+    """
 
     payout_id: str | None
     found: Found
+    merchant_id: str | None = None
+    partner_id: str | None = None
 
 
+@runtime_checkable
 class Lists(Protocol):
     """A rail whose provider can be asked for all payments of some time, to find those that we do not know of."""
 

@@ -55,18 +55,23 @@ def checked_debtor(debtor: Debtor) -> Debtor:
     return Debtor(checked_name(debtor.name), iban, checked_bic(debtor.bic, iban) if debtor.bic else None)
 
 
+def check_amount(amount_minor: int, currency: str) -> None:
+    """Refuse what SEPA does not pay: RejectedError `bad_amount`, `amount_too_large`, `unsupported_currency`."""
+    if currency != CURRENCY:
+        raise RejectedError.at("$.currency", "unsupported_currency", "SEPA pays euros and nothing else")
+    if amount_minor <= 0:
+        raise RejectedError.at("$.amount", "bad_amount", "must be more than 0")
+    if amount_minor > AMOUNT_MINOR_MAX:
+        raise RejectedError.at("$.amount", "amount_too_large", "is more than a SEPA payment can be")
+
+
 def checked_payment(payment: Payment) -> Payment:
     """Return the payment as it is written into files.
 
     Raises RejectedError `bad_amount`, `amount_too_large`, `unsupported_currency`, `bad_end_to_end_id`, and as
     `schemas.bank_accounts` does.
     """
-    if payment.currency != CURRENCY:
-        raise RejectedError.at("$.currency", "unsupported_currency", "SEPA pays euros and nothing else")
-    if payment.amount_minor <= 0:
-        raise RejectedError.at("$.amount", "bad_amount", "must be more than 0")
-    if payment.amount_minor > AMOUNT_MINOR_MAX:
-        raise RejectedError.at("$.amount", "amount_too_large", "is more than a SEPA payment can be")
+    check_amount(payment.amount_minor, payment.currency)
     own = payment.end_to_end_id
     if not (own.isascii() and own.isalnum() and len(own) <= ID_LENGTH_MAX):
         raise RejectedError.at("$.end_to_end_id", "bad_end_to_end_id", "must be at most 35 letters and digits")

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, date, datetime, timedelta
 
-from consumers.rails import Accepted, Attempt, Found, Instruction, Missing, Rail, Rejected, Several, Unknown
+from consumers.rails import Accepted, Attempt, Found, Instruction, Lists, Missing, Rail, Rejected, Several, Unknown
 from ledger.payout_spending import Beginning, Limits, Spending, Spent, counted, refusal
 
 
@@ -20,6 +20,11 @@ class LimitedRail:
         self.name, self.window, self.off = rail.name, rail.window, off
         self._rail, self._spending, self._limits = rail, spending, limits
         self._spent: Spent | None = None
+
+    @property
+    def lists(self) -> Lists | None:
+        """What asks the provider for all payments of some time, None where it has no such list."""
+        return self._rail if isinstance(self._rail, Lists) else None
 
     async def refresh(self, now: datetime) -> None:
         """Look at what all workers have sent today and at the switches, for `refusal`. Raises RetryableError."""

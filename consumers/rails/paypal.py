@@ -168,7 +168,10 @@ class PayPalRail:
         """
         item = {
             "recipient_type": _recipient_type(instruction),
-            "amount": {"value": _value(instruction), "currency": instruction.currency},
+            "amount": {
+                "value": to_paypal(instruction.amount_minor, instruction.currency),
+                "currency": instruction.currency,
+            },
             "receiver": instruction.payee.address,
             "sender_item_id": instruction.payout_id,
         }
@@ -203,13 +206,16 @@ class PayPalRail:
     async def item(self, item_id: str) -> dict[str, Any] | None:
         """Return the item as PayPal has it, None where it has none of this id. Raises RetryableError."""
         try:
-            return await self._client.get(f"/v1/payments/payouts-item/{quote(item_id, safe='')}")
+            item = await self._client.get(f"/v1/payments/payouts-item/{quote(item_id, safe='')}")
         except AnswerError as error:
             if error.status == HTTPStatus.NOT_FOUND and _name(error.told):
                 return None
             raise RetryableError(f"PayPal gave no answer: {error}") from error
         except Exception as error:
             raise RetryableError(f"PayPal gave no answer: {type(error).__name__}") from error
+        if item.get("payout_item_id") != item_id:
+            raise RetryableError("PayPal's answer is not the item that was asked for")
+        return item
 
     async def _refused(self, error: AnswerError, attempt: Attempt) -> Accepted | Rejected | Unknown:
         """Return what a 400 means: that there is one already, that there is none and will be none, or nothing."""
@@ -253,6 +259,7 @@ def found_of(batch: dict[str, Any]) -> Found:
         payee=told.get("receiver"),
         returned_minor=amount_minor if state == "returned" else 0,
         code=_code(status, item),
+        transaction_id=_text(item.get("transaction_id")),
     )
 
 
@@ -278,6 +285,10 @@ def _reference(told: Any) -> str:
     return told
 
 
+def _text(told: Any) -> str | None:
+    return told if isinstance(told, str) and told else None
+
+
 def _key(batch: dict[str, Any]) -> Any:
     return batch["batch_header"]["sender_batch_header"]["sender_batch_id"]
 
@@ -297,8 +308,11 @@ def _amount(told: dict[str, Any]) -> tuple[int, str]:
     return to_minor(plain, currency, "$.amount"), currency
 
 
-def _value(instruction: Instruction) -> str:
-    currency, minor = instruction.currency, instruction.amount_minor
+def to_paypal(minor: int, currency: str) -> str:
+    """Return the amount as PayPal reads it, of ISO minor units.
+
+    Raises RejectedError `bad_amount`, `unsupported_currency`, `amount_not_payable`.
+    """
     if minor <= 0:
         raise RejectedError.at("$.amount", "bad_amount", "must be more than 0")
     if currency not in DECIMALS:

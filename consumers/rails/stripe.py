@@ -120,6 +120,10 @@ class StripeRail:
             "amount": to_stripe(instruction.amount_minor, instruction.currency),
             "currency": instruction.currency.lower(),
             "destination": account,
+            # Enough to know whose it is, for books that were restored and know nothing of it.
+            "metadata[attempt]": str(instruction.number),
+            "metadata[merchant_id]": instruction.merchant_id,
+            "metadata[partner_id]": instruction.partner_id,
             "metadata[payout_id]": instruction.payout_id,
             "transfer_group": _group(instruction),
         }
@@ -143,16 +147,18 @@ class StripeRail:
             _body.set(None)
 
     async def look_up(self, attempt: Attempt) -> Found | Missing | Several | Unknown:
-        """Return the transfer of the attempt's payout, of whichever attempt it is."""
+        """Return the transfer of the attempt's payout, of whichever attempt it is.
+
+        What was reversed altogether is shown to the attempt that made it, and stands in nobody else's way.
+        """
         try:
             async with asyncio.timeout(self._timeout_s):
                 listed = await self._client.v1.transfers.list_async(
                     {"transfer_group": _group(attempt.instruction), "limit": _TRANSFERS_MAX}
                 )
-            transfers = list(listed.data)
-            if len(transfers) > 1:
-                return Several(tuple(sorted(str(each.id) for each in transfers)))
-            return _found(transfers[0]) if transfers else Missing()
+            if listed.has_more:
+                return Several(tuple(sorted(str(each.id) for each in listed.data)))
+            return _of_attempt(attempt, list(listed.data))
         except Exception as error:  # noqa: BLE001 - as above
             return _unknown(error)
 
@@ -178,9 +184,7 @@ class StripeRail:
             while True:
                 async with asyncio.timeout(self._timeout_s):
                     page = await self._client.v1.transfers.list_async(told)
-                found += [
-                    Listed(payout_id_of(getattr(each.metadata, "payout_id", None)), _found(each)) for each in page.data
-                ]
+                found += [_listed(each) for each in page.data]
                 if not page.has_more:
                     return found
                 told["starting_after"] = page.data[-1].id
@@ -235,8 +239,28 @@ def _group(instruction: Instruction) -> str:
 def _params(body: bytes) -> dict[str, Any]:
     """Return the parameters of a body; the SDK wants them, though not they but the body is sent."""
     flat = dict(parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True))
-    payout_id = flat.pop("metadata[payout_id]")
-    return {**flat, "amount": int(flat["amount"]), "metadata": {"payout_id": payout_id}}
+    metadata = {name[9:-1]: flat.pop(name) for name in list(flat) if name.startswith("metadata[")}
+    return {**flat, "amount": int(flat["amount"]), "metadata": metadata}
+
+
+def _of_attempt(attempt: Attempt, transfers: Sequence[Any]) -> Found | Missing | Several:
+    found = [(_told(each, "attempt"), _found(each)) for each in transfers]
+    alive = [each for _, each in found if each.is_alive]
+    if len(alive) > 1:
+        return Several(tuple(sorted(each.reference for each in alive)))
+    own = [each for number, each in found if number == str(attempt.instruction.number)]
+    return next(iter(alive or own), Missing())
+
+
+def _listed(transfer: Any) -> Listed:
+    payout_id, merchant_id, partner_id = (_told(transfer, name) for name in ("payout_id", "merchant_id", "partner_id"))
+    return Listed(payout_id_of(payout_id), _found(transfer), merchant_id, partner_id)
+
+
+def _told(transfer: Any, name: str) -> str | None:
+    """Return what was sent along with the transfer under this name."""
+    value = getattr(transfer.metadata, name, None)
+    return value if isinstance(value, str) else None
 
 
 def _found(transfer: Any) -> Found:

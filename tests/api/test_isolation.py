@@ -15,17 +15,19 @@ from web.api.openapi import pattern
 ROUTES = {f"{route.method} {pattern(route.path)}": route for table in RESOURCES for route in table.routes}
 FILE = re.compile(r"\.(csv|jsonl)$")
 # What lists are filtered by that another merchant may have.
-FILTERS = ("partner_id", "partner_ids", "ids", "customer_id", "payout_id", "search", "tag")
+FILTERS = ("partner_id", "partner_ids", "ids", "customer_id", "payout_id", "run_id", "search", "tag")
 # What differs between two calls that are alike: what they made, how they call it, and what is counted on.
 NEW = ("qqa", "qqb")
 MADE = re.compile(
     r"""(?<=dashboard_url":")[^"]+|(?<=")(position|next_after|version|hold_days)":\d+"""
-    r"""|\b(p|u|n|wh|dlv|dl|note|manual)[_-][a-z0-9]{6,}|\b[0-9a-f]{16,}\b|whsec_[\w+/=-]+|(?<=/reset/)[\w-]+|qq[ab]""",
+    r"""|\b(p|u|n|wh|dlv|dl|note|manual|pr|po)[_-][a-z0-9]{6,}|\b[0-9a-f]{16,}\b|whsec_[\w+/=-]+|(?<=/reset/)[\w-]+|qq[ab]""",
     re.IGNORECASE,
 )
 # A list of keys tells when they were used, and the feed how far the log has come.
 USED = re.compile(r'"last_used_at":("[^"]*"|null)|"next_after":\d+|(?<=Z,)[^,]*(?=,,)')
 COUNTED = {"Date", "RateLimit", "X-Ledger-Position"}
+# What tells of the key that asks, and what is noted in the access log that it was looked at.
+APART = {"GET /key", "GET /payouts/by-hand.csv"}
 REQUEST_ID = "the-same-request-id"
 
 
@@ -43,7 +45,7 @@ async def call(api, name, ids, body, *, of, **options):
     method, _, path = name.partition(" ")
     headers = {"X-Request-Id": REQUEST_ID, **options.pop("headers", {})}
     if isinstance(body, str):
-        headers["Content-Type"] = "text/csv"
+        headers["Content-Type"] = "application/xml" if body.startswith("<") else "text/csv"
         options["data"], body = body, None
     return await api.ask(method, path.format(**ids), body, of=of, headers=headers, **options)
 
@@ -61,7 +63,7 @@ async def everything(api, of, own):
     """Return what the merchant is shown on every route that reads."""
     shown = {}
     for name, route in ROUTES.items():
-        if route.method == "GET" and name != "GET /key":
+        if route.method == "GET" and name not in APART:
             answer = await call(api, name, own, None, of=of)
             shown[name] = USED.sub("", answer.text)
     return shown

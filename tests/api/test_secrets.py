@@ -1,28 +1,45 @@
-"""No secret is written down: after a run through all routes, neither the database nor the log holds a part of a key."""
+"""No secret is written down: after a run through all routes, neither database nor log holds a part of a key or IBAN."""
 
 import asyncio
 import re
 from contextlib import closing
+from datetime import UTC, datetime
 
 import aiohttp
 import psycopg
 import pytest
 
+from consumers.paying import paying
 from ledger import merchants
 from ledger.application import Ledger
 from tests.api.test_isolation import ROUTES, call, lines
-from tests.support.api import NOW, Api
+from tests.support.api import NOW, PAYOUTS, Api
 from tests.support.keys import key_of
 from tests.support.service import HASH_KEY, LOOPBACK, Process, until
-from tests.support.worlds import build, missing
+from tests.support.worlds import IBAN, build, door, missing
 
 # So much of a secret is as good as none, and does not come about by chance.
 PART = 10
+# Where acme's partners are paid by hand, as `tests.support.worlds` has it.
+DOOR = door("acme")
 TOKEN = re.compile(r"cl_[0-9a-f]{16}_([A-Za-z0-9_-]{43})")
 _TABLES = """
 SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
 WHERE schemaname NOT IN ('pg_catalog', 'information_schema')
 """
+
+
+class Clocked(Api):
+    """An API whose clock is the machine's, as that of its process is."""
+
+    @property
+    def now(self):
+        """Return the time."""
+        return datetime.now(UTC)
+
+    @now.setter
+    def now(self, told):
+        """Nobody sets it."""
 
 
 @pytest.fixture
@@ -31,6 +48,8 @@ async def served(database_url, tmp_path):
     environment = {
         "DATABASE_URL": database_url, "LEDGER_HASH_KEY": HASH_KEY, "WEB_PORT": "0", "LOG_LEVEL": "debug",
         "RATE_LIMIT_BURST": "100000", "RATE_LIMIT_FAILURES_BURST": "100000",
+        "PAYOUT_DETAILS_KEYS": PAYOUTS.payout_details_keys[0].get_secret_value(),
+        "BANK_DEBTOR_NAME": "Acme GmbH", "BANK_DEBTOR_IBAN": PAYOUTS.bank_debtor_iban,
     }  # fmt: skip
     process = Process("web", environment, tmp_path)
     with closing(Ledger(database_url, hash_key=HASH_KEY.encode())) as ledger:
@@ -44,8 +63,12 @@ async def served(database_url, tmp_path):
         process.start()
         try:
             await asyncio.to_thread(until, process.is_ready, "a web process that is ready", timeout_s=60)
-            async with aiohttp.ClientSession(f"http://{LOOPBACK}:{process.port}") as session:
-                api = Api(session, ledger, database_url, keys)
+            async with (
+                aiohttp.ClientSession(f"http://{LOOPBACK}:{process.port}") as session,
+                paying(ledger, PAYOUTS) as pays,
+            ):
+                # What a worker does is done here.
+                api = Clocked(session, ledger, database_url, keys, paying=pays)
                 api.log = process.log
                 yield api
         finally:
@@ -106,7 +129,8 @@ async def test_no_secret_is_written_down(served):
         assert (await served.get("/balances")).status == status
     shown = " ".join([*told, *world.words, good, wrong])
     links = re.findall(r"/reset/([\w-]{43})", shown)
-    secrets = {*TOKEN.findall(shown), *re.findall(r"whsec_([\w+/=-]{20,})", shown), *links}
+    assert DOOR in shown, "whoever pays by hand is told where"
+    secrets = {*TOKEN.findall(shown), *re.findall(r"whsec_([\w+/=-]{20,})", shown), *links, IBAN, DOOR}
     assert len(secrets) >= 12, "keys and webhooks were made and rotated, and users invited"
     assert len(links) >= 4
     log = served.log.read_text()

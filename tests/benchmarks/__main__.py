@@ -21,11 +21,12 @@ from tests.benchmarks.endurance import growth, memory
 from tests.benchmarks.intake import intake
 from tests.benchmarks.latency import latency
 from tests.benchmarks.pages import pages
+from tests.benchmarks.payouts import run_of_payouts
 from tests.benchmarks.readmodels import rebuild_and_verify, visible
 from tests.benchmarks.reads import fill, reads
 from tests.benchmarks.stack import Stack, running
 
-NAMES = ("intake", "visible", "rebuild", "latency", "memory", "reads", "pages", "growth")
+NAMES = ("intake", "visible", "rebuild", "latency", "memory", "reads", "pages", "payouts", "growth")
 
 # What issue and design ask for: the figure, the bound, and which side of it is good.
 WANTED = {
@@ -48,6 +49,8 @@ WANTED = {
     ("pages", "dashboard_ratio_p99"): ("<=", 2),
     ("pages", "overview_weight_kb"): ("<=", 300),
     ("pages", "dashboard_weight_kb"): ("<=", 300),
+    ("payouts", "request_ratio"): ("<=", 3),
+    ("payouts", "settlement_ratio"): ("<=", 3),
     ("growth", "ratio"): (">=", 0.9),
 }
 
@@ -95,6 +98,10 @@ class Bench:
     def _pages(self) -> dict[str, Any]:
         requests = max(int(1_000 * self._scale), 200)
         return pages(self._stack, 10_000, self._size(1_000_000), self._filled(), requests)
+
+    def _payouts(self) -> dict[str, Any]:
+        commissions = self._size(1_000_000)
+        return run_of_payouts(self._stack, commissions // 100, commissions)
 
     def _growth(self) -> dict[str, Any]:
         return growth(self._stack, self._size(100_000), self._size(3_000_000), self._size(100_000))

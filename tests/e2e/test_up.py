@@ -120,6 +120,16 @@ def test_the_demo_sells(run, demo) -> None:
     assert run("verify", "--data", demo.data).code == 0
 
 
+def test_the_demo_has_partners_to_pay(run, demo) -> None:
+    """From the start two of the demo's partners can be paid; of one nobody knows how, one changed how just now."""
+
+    def lines() -> list[str]:
+        told = run("payouts", "preview", "--merchant", "demo", "--data", demo.data, "--json")
+        return sorted(line["reason"] for line in told.json["lines"])
+
+    until(lines, ["details_changed", "no_payout_details", "payable", "payable"])
+
+
 async def test_the_demo_s_owner_logs_in(demo) -> None:
     """The e-mail address and the password that `up` shows open the dashboard; a letter becomes a file."""
     ready, letters = demo.ready, Path(demo.ready["mail_folder"])

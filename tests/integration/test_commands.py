@@ -6,10 +6,11 @@ import pytest
 
 from ledger import approvals, dead_letters, history, merchants, partners
 from ledger.application import Ledger
-from ledger.events import Rate, Terms
+from ledger.events import Rate
 from ledger.intake import Intake
 from ledger.requests import Request
 from ledger.store import RequestRepeatedError
+from ledger.terms import Terms
 from schemas.errors import ConflictError, IllegalMoveError, NotFoundError, RejectedError
 from tests.integration.test_intake import placed, refunded, send
 from tests.support.registration import HASH_KEY

@@ -75,10 +75,12 @@ class Program:
 
     def carry_on(self, run_id="run"):
         """Do what is left to be done of the run."""
-        return payout_runs.carry_on(
-            self.books, "acme", run_id,
-            lambda owners, at: payables.commissions_of(self.conn, "acme", owners, at),
-            lambda partners: dict.fromkeys(partners, SEALED), CRITERIA.minimum_minor, MAKER,
+        return sum(
+            payout_runs.carry_on(
+                self.books, "acme", run_id,
+                lambda owners, at: payables.commissions_of(self.conn, "acme", owners, at),
+                lambda partners: dict.fromkeys(partners, SEALED), MAKER,
+            )
         )  # fmt: skip
 
     def rows(self):
@@ -163,7 +165,7 @@ def test_a_run_says_of_everybody_why(program):
     }  # fmt: skip
     net = {"small": (499, 0), "debt": (100, -200), "even": (100, -100), "rich": (9_000, 0)}
     owed = [Owed(partner, "USD", *net.get(partner, (1_000, 0)), 1) for partner in sorted([*payable, "nobody"])]
-    criteria = CRITERIA._replace(limit_minor={"USD": 8_000}, excluded=frozenset({"not"}))
+    criteria = CRITERIA._replace(limit_minor={"stripe": {"USD": 8_000}}, excluded=frozenset({"not"}))
     lines = payout_runs.choose(
         "acme", "run", owed, payable, criteria, frozen={"ice": "several"}, opened=frozenset({("busy", "USD")})
     )

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import aiohttp
 import msgspec
 import pytest
 
@@ -13,7 +14,7 @@ from consumers.rails.bank import BankBatches, BankRail
 from consumers.rails.bank_file import Debtor
 from consumers.rails.bank_statements import read_statement
 from consumers.rails.paypal import Credentials, PayPalClient, PayPalRail
-from consumers.rails.stripe import StripeRail, close, stripe_client
+from consumers.rails.stripe import API_VERSION, StripeRail, close, stripe_client
 from ledger.application import Ledger, following
 from ledger.bank_orders import BankOrders
 from ledger.payout_books import PayoutBooks
@@ -25,7 +26,7 @@ from schemas.errors import RetryableError
 from tests.support.bank import Entry, camt, pain002
 from tests.support.doubles.faults import FAULTS
 from tests.support.doubles.paypal import CLIENT_ID, CLIENT_SECRET, paypal_double
-from tests.support.doubles.stripe import KEY, StripeDouble, stripe_double
+from tests.support.doubles.stripe import KEY, Kept, StripeDouble, stripe_double
 from tests.support.payout_store import MemoryPayoutStore
 from tests.support.payout_world import Clear, day_of
 
@@ -61,6 +62,10 @@ class Town:
         self.double.now = self.now
         return await self.worker(rail).step(NAME)
 
+    def fail(self, name, times=1, **changes):
+        """Let the next sendings meet this fault; looking meets none."""
+        self.double.faults.extend([replace(FAULTS[name], of="POST", **changes)] * times)
+
     @property
     def payout(self):
         """The payout as it stands."""
@@ -82,8 +87,8 @@ async def by_stripe():
     """Yield a payout by Stripe."""
     async with stripe_double() as double:
         double.account("acct_ada")
-        client = stripe_client(KEY, base=double.url, timeout_s=0.3)
-        yield Town(StripeRail(client, timeout_s=0.3), double, "acct_ada")
+        client = stripe_client(KEY, base=double.url, timeout_s=1.0)
+        yield Town(StripeRail(client, timeout_s=1.0), double, "acct_ada")
         await close(client)
 
 
@@ -92,7 +97,7 @@ async def by_paypal():
     """Yield a payout by PayPal."""
     async with (
         paypal_double() as double,
-        PayPalClient(Credentials(CLIENT_ID, CLIENT_SECRET, double.url), timeout_s=0.3) as client,
+        PayPalClient(Credentials(CLIENT_ID, CLIENT_SECRET, double.url), timeout_s=1.0) as client,
     ):
         yield Town(PayPalRail(client), double, "ada@example.com")
 
@@ -114,7 +119,7 @@ async def test_a_payout_is_paid(town: Town) -> None:
 @pytest.mark.parametrize("name", sorted(FAULTS))
 async def test_after_any_fault_it_is_paid_once(town: Town, name: str) -> None:
     """Executed or not, with the answer lost in whichever way: looked up, or sent again with the same key and body."""
-    town.double.faults.append(replace(FAULTS[name]))
+    town.fail(name)
     assert await town.step() == "unknown"
     assert (town.payout.state, town.payout.attempt) == ("submitting", 1)
     assert await town.step() == "quiet"
@@ -195,7 +200,7 @@ async def test_two_workers(town: Town) -> None:
 
 async def test_a_webhook_before_our_commit(town: Town) -> None:
     """A webhook adopts the payment that we do not know of yet; doubled, reordered or late it changes nothing more."""
-    town.double.faults.append(FAULTS["time-out"])
+    town.fail("time-out")
     late = asyncio.create_task(town.step())
     while not town.paid:  # noqa: ASYNC110 - the double has no event to wait for
         await asyncio.sleep(0.001)
@@ -213,7 +218,7 @@ async def test_a_webhook_before_our_commit(town: Town) -> None:
 
 async def test_after_the_window_nothing_is_sent(town: Town) -> None:
     """Where nobody knows and the window is over nothing is sent any more: a person looks."""
-    town.double.faults.append(FAULTS["500 before"])
+    town.fail("500 before")
     await town.step()
     assert await town.step(town.rail.window) == "dropped" or town.payout.state == "review"
     await town.step(QUIET)
@@ -229,7 +234,7 @@ async def test_a_definite_rejection_fails_the_payout(town: Town) -> None:
 
 async def test_bad_credentials_stop_the_rail_only(town: Town) -> None:
     """Bad credentials fail no payout and stop the rail."""
-    town.double.faults.extend([replace(FAULTS["500 before"], status=401, body=b'{"error": {}}')] * 2)
+    town.fail("500 before", 2, status=401, body=b'{"error": {}}')
     worker = town.worker()
     assert await worker.step(NAME) == "unknown"
     assert town.rail.name in worker.stopped
@@ -254,9 +259,40 @@ async def test_two_transfers_for_one_payout_raise_the_alarm(by_stripe: Town) -> 
     assert by_stripe.store.frozen("acme", ["p_ada"]) == {"p_ada": "several"}
 
 
+async def test_a_success_after_a_failure_raises_the_alarm(by_stripe: Town) -> None:
+    """What Stripe rejected and has all the same is not paid again: the partner's payouts stop, and a person looks."""
+    by_stripe.double.balance = {}
+    assert await by_stripe.step() == "rejected"
+    by_stripe.double.balance = {"eur": 10**9}
+    async with aiohttp.ClientSession() as session:
+        headers = {"Authorization": f"Bearer {KEY}", "Stripe-Version": API_VERSION, "Idempotency-Key": "another"}
+        told = {"amount": "1250", "currency": "eur", "destination": "acct_ada", "transfer_group": f"payout_{PAYOUT}"}
+        async with session.post(f"{by_stripe.double.url}/v1/transfers", data=told, headers=headers) as answer:
+            assert answer.status == 200
+    await by_stripe.step(timedelta(days=1))
+    assert (by_stripe.payout.state, by_stripe.paid) == ("failed", 1)
+    assert by_stripe.payout.contradictions == (("processed_after_failed", ("tr_1",)),)
+    assert by_stripe.store.frozen("acme", ["p_ada"]) == {"p_ada": "processed_after_failed"}
+
+
+async def test_a_key_that_answers_500_for_as_long_as_it_lasts(by_stripe: Town) -> None:
+    """Stripe answers a key with the 500 that it answered first: it is sent again while that is safe, and then never."""
+    by_stripe.fail("500 before")
+    assert await by_stripe.step() == "unknown"
+    kept = by_stripe.double.sent[-1]
+    error = {"error": {"type": "api_error", "message": "sorry"}}
+    by_stripe.double.keys[str(kept.key)] = Kept(START, kept.path, kept.body, 500, error)
+    for _ in range(30):
+        await by_stripe.step(timedelta(hours=1))
+    assert (by_stripe.payout.state, by_stripe.payout.reason, by_stripe.paid) == ("review", "window_over", 0)
+    posts = [sent for sent in by_stripe.double.sent if sent.method == "POST"]
+    assert len(posts) > 10
+    assert len({(sent.key, sent.body) for sent in posts}) == 1
+
+
 async def test_another_amount_is_not_adopted(town: Town) -> None:
     """A payment with another amount than ours is a contradiction, and is not taken for ours."""
-    town.double.faults.append(FAULTS["500"])
+    town.fail("500")
     await town.step()
     if town.rail.name == "stripe":
         town.double.transfers[0]["amount"] = 99
@@ -282,6 +318,27 @@ async def test_what_becomes_of_an_item(by_paypal: Town, statuses: list[str], sta
         await by_paypal.step(timedelta(hours=1))
     assert by_paypal.payout.state == state
     assert by_paypal.paid == 1
+
+
+async def test_what_failed_while_its_answer_was_lost_is_not_sent_for_ever(by_paypal: Town) -> None:
+    """A repeat that is answered with what failed meanwhile ends the sending: it is followed, and a person decides."""
+    by_paypal.fail("500")
+    assert await by_paypal.step() == "unknown"
+    by_paypal.double.move("ITEM1", "FAILED")
+    assert await by_paypal.step(QUIET) == "submitted"
+    assert by_paypal.payout.reference == "BATCH1"
+    assert await by_paypal.step(QUIET) == "review"
+    assert (by_paypal.payout.reason, by_paypal.payout.sends, by_paypal.paid) == ("failed_after_repeat", 2, 1)
+
+
+async def test_what_came_back_while_its_answer_was_lost_is_left_to_a_person(by_stripe: Town) -> None:
+    """Sent twice without an answer, and all of it taken back before anybody saw it: a person decides, at once."""
+    for after in (False, True):
+        with pytest.raises(asyncio.CancelledError):
+            await by_stripe.step(QUIET, rail=Dying(by_stripe.rail, after=after))
+    by_stripe.double.reverse("tr_1")
+    assert await by_stripe.step(QUIET) == "review"
+    assert (by_stripe.payout.reason, by_stripe.paid) == ("failed_after_repeat", 1)
 
 
 async def test_a_denied_batch_fails_the_payout(by_paypal: Town) -> None:

@@ -1,6 +1,5 @@
 """PayPal's webhooks, against the double: what is signed, what is not, and what is believed."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from zlib import crc32
@@ -14,6 +13,7 @@ from ledger.payout_store import Hint
 from schemas.errors import RejectedError, RetryableError
 from tests.support.doubles.faults import FAULTS
 from tests.support.doubles.paypal import CLIENT_ID, CLIENT_SECRET, WEBHOOK_ID, PayPalDouble, paypal_double
+from tests.support.paypal_forgery import forged
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PAYOUT = "po_0123456789abcdef"
@@ -65,35 +65,6 @@ async def test_other_events_are_information(hooks: PayPalWebhooks, double: PayPa
     body = b'{"id": "WH-2", "event_type": "PAYMENT.PAYOUTSBATCH.SUCCESS", "resource": {}}'
     message = await hooks.read(body, double.signed(body), NOW)
     assert (message.kind, message.payment, double.sent) == ("PAYMENT.PAYOUTSBATCH.SUCCESS", None, [])
-
-
-def forged(event: dict[str, object], wanted: int) -> bytes:
-    """Return the event as JSON with the CRC-32 that is wanted: four bytes of a string make up for all the rest."""
-    end = wanted ^ 0xFFFFFFFF
-    needed = _back(end, bytes(4) + b'"}')
-    for number in range(100_000):
-        begin = json.dumps(event | {"x": f"{number:06d}"}).encode()[:-2]
-        patch = ((crc32(begin) ^ 0xFFFFFFFF) ^ needed).to_bytes(4, "little")
-        if all(0x20 <= byte < 0x7F and byte not in b'"\\' for byte in patch):
-            return begin + patch + b'"}'
-    raise AssertionError
-
-
-def _back(state: int, data: bytes) -> int:
-    """Return the CRC's state before the data, of that after it."""
-    for byte in reversed(data):
-        index = next(n for n in range(256) if TABLE[n] >> 24 == state >> 24)
-        state = ((state ^ TABLE[index]) << 8) & 0xFFFFFFFF | (index ^ byte)
-    return state
-
-
-def _entry(value: int) -> int:
-    for _ in range(8):
-        value = (value >> 1) ^ (0xEDB88320 if value & 1 else 0)
-    return value
-
-
-TABLE = [_entry(number) for number in range(256)]
 
 
 async def test_a_body_under_an_equal_crc_brings_nothing(hooks: PayPalWebhooks, double: PayPalDouble) -> None:
@@ -154,7 +125,15 @@ async def test_what_is_not_readable_is_refused(hooks: PayPalWebhooks, double: Pa
 async def test_without_an_answer_nothing_is_taken(hooks: PayPalWebhooks, double: PayPalDouble) -> None:
     """Where PayPal cannot be asked the message is not taken, so that it comes again."""
     body = double.event("SUCCEEDED", "ITEM1")
-    for name in ("500", "time-out", "200 in HTML", "429"):
+    for name in (
+        "500",
+        "time-out",
+        "200 in HTML",
+        "429",
+        "cut body",
+        "200 that is something else",
+        "200 that is a list",
+    ):
         double.faults.append(FAULTS[name])
         with pytest.raises(RetryableError):
             await hooks.read(body, double.signed(body), NOW)

@@ -169,7 +169,8 @@ async def test_the_api_tells_balances_of_a_program_and_what_waits(books):
     await books.project()
     assert (await books.get("/waiting")).json == {
         "partners_applied": 1, "dead_letters_open": 1, "commissions_held": 1, "balances_negative": 0, "owing": [],
-        "behind_since": None,
+        "payout_runs_to_approve": 0, "payouts_in_review": 0, "payout_findings_open": 0,
+        "payout_run_missed_on": None, "behind_since": None,
     }  # fmt: skip
 
 

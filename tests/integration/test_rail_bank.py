@@ -167,15 +167,23 @@ async def test_a_statement_settles(rail: BankRail, batches: BankBatches) -> None
 
 
 async def test_what_differs_changes_nothing(rail: BankRail, batches: BankBatches) -> None:
-    """Another amount, another currency, or what was in no batch yet is shown to a person and changes nothing."""
-    await rail.submit(attempt(3))
-    told = read_statement(camt(Entry(own(3))))
-    assert batches.take(told, **HAND).became == ((own(3), "differs"),)
+    """Another amount or another currency is shown to a person and changes nothing."""
     await sealed(rail, batches, 1)
     for entry in (Entry(own(1), amount="12.51"), Entry(own(1), currency="CHF")):
         applied = batches.take(read_statement(camt(entry)), **HAND)
         assert (applied.became, applied.hints) == (((own(1), "differs"),), ())
     assert await rail.state(own(1)) == found("in_transit")
+
+
+async def test_what_was_booked_goes_into_no_batch_any_more(rail: BankRail, batches: BankBatches) -> None:
+    """An order that waits and that the bank has booked was uploaded all the same: it is settled, and never sealed."""
+    await rail.submit(attempt(3))
+    short = read_statement(camt(Entry(own(3), amount="12.49")))
+    assert batches.take(short, **HAND).became == ((own(3), "differs"),)
+    assert batches.take(read_statement(camt(Entry(own(3)))), **HAND).became == ((own(3), "settled"),)
+    assert await rail.state(own(3)) == found("processed", 3)
+    with pytest.raises(RejectedError, match="waits"):
+        batches.seal("acme", "first", execution_on=NOW.date(), by="lou", now=NOW)
 
 
 async def test_what_comes_back_is_a_running_total(rail: BankRail, batches: BankBatches) -> None:

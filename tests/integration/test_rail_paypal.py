@@ -28,7 +28,7 @@ async def double():
 @pytest.fixture
 async def rail(double):
     """Yield the rail, which gives up soon."""
-    async with PayPalClient(Credentials(CLIENT_ID, CLIENT_SECRET, double.url), timeout_s=0.3) as client:
+    async with PayPalClient(Credentials(CLIENT_ID, CLIENT_SECRET, double.url), timeout_s=1.0) as client:
         yield PayPalRail(client)
 
 
@@ -69,7 +69,7 @@ async def test_a_repeat_shows_the_original(rail: PayPalRail, double: PayPalDoubl
     told = attempt()
     await rail.submit(told)
     double.move("ITEM1", "SUCCESS")
-    assert await rail.submit(told) == Accepted(found("processed"))
+    assert await rail.submit(told) == Accepted(found("processed", transaction_id="TXITEM1"))
     assert len(double.batches) == 1
     # The link that is told leads to another host: it is our own address that is asked.
     assert double.sent[-1][:2] == ("GET", "/v1/payments/payouts/BATCH1")
@@ -130,7 +130,7 @@ async def test_a_denied_batch_frees_its_key(rail: PayPalRail, double: PayPalDoub
         ("PENDING", found("in_transit")),
         ("ONHOLD", found("held", code="onhold")),
         ("UNCLAIMED", found("held", code="receiver_unregistered")),
-        ("SUCCESS", found("processed")),
+        ("SUCCESS", found("processed", transaction_id="TXITEM1")),
         ("FAILED", found("failed", code="receiver_account_locked")),
         ("BLOCKED", found("failed", code="receiver_account_locked")),
         ("RETURNED", found("returned", returned_minor=1250, code="returned")),

@@ -29,8 +29,8 @@ async def double():
 @pytest.fixture
 async def rail(double):
     """Yield the rail, which gives up soon."""
-    client = stripe_client(KEY, base=double.url, timeout_s=0.3)
-    yield StripeRail(client, timeout_s=0.3)
+    client = stripe_client(KEY, base=double.url, timeout_s=1.0)
+    yield StripeRail(client, timeout_s=1.0)
     await close(client)
 
 
@@ -54,7 +54,7 @@ async def test_a_payout_is_one_transfer(rail: StripeRail, double: StripeDouble) 
     (transfer,) = double.transfers
     assert (transfer["transfer_group"], transfer["metadata"]) == (
         "payout_po_0123456789abcdef",
-        {"payout_id": "po_0123456789abcdef"},
+        {"attempt": "1", "merchant_id": "acme", "partner_id": "p_ada", "payout_id": "po_0123456789abcdef"},
     )
 
 
@@ -81,7 +81,8 @@ async def test_the_same_key_and_body_pay_once(rail: StripeRail, double: StripeDo
 def test_a_body_is_the_same_for_ever() -> None:
     """The body is made of the instruction alone, byte for byte."""
     rail = StripeRail(stripe_client(KEY, base="http://127.0.0.1:1", timeout_s=1.0))
-    body = b"amount=1250&currency=eur&destination=acct_ada&metadata[payout_id]=po_0123456789abcdef"
+    body = b"amount=1250&currency=eur&destination=acct_ada&metadata[attempt]=1&metadata[merchant_id]=acme"
+    body += b"&metadata[partner_id]=p_ada&metadata[payout_id]=po_0123456789abcdef"
     assert rail.compose(instruction()) == body + b"&transfer_group=payout_po_0123456789abcdef"
 
 
@@ -118,7 +119,7 @@ async def test_a_look_up_that_fails_is_unknown(rail: StripeRail, double: StripeD
 
 async def test_a_refused_connection_is_unknown(rail: StripeRail) -> None:
     """Nobody at the other end is unknown."""
-    client = stripe_client(KEY, base="http://127.0.0.1:1", timeout_s=0.3)
+    client = stripe_client(KEY, base="http://127.0.0.1:1", timeout_s=1.0)
     away = StripeRail(client)
     assert isinstance(await away.submit(attempt(rail)), Unknown)
     assert isinstance(await away.look_up(attempt(rail)), Unknown)
@@ -262,6 +263,29 @@ async def test_a_later_attempt_sees_what_an_earlier_one_sent(rail: StripeRail) -
     assert await rail.state("tr_9") == Missing()
 
 
+async def test_what_was_reversed_stands_in_no_later_attempts_way(rail: StripeRail, double: StripeDouble) -> None:
+    """A first transfer that came back altogether is not the second attempt's, nor are the two several payments."""
+    first, second = attempt(rail), attempt(rail, instruction(2))
+    await rail.submit(first)
+    double.reverse("tr_1", 1249)
+    assert (await rail.look_up(second)).returned_minor == 1249
+    double.reverse("tr_1")
+    assert (await rail.look_up(first)).state == "returned"
+    assert await rail.look_up(second) == Missing()
+    await rail.submit(second)
+    assert await rail.look_up(second) == Found("processed", "tr_2", 1250, "EUR", "acct_ada")
+    double.reverse("tr_2")
+    assert [(await rail.look_up(told)).reference for told in (first, second)] == ["tr_1", "tr_2"]
+
+
+async def test_more_transfers_than_any_payout_has(rail: StripeRail, double: StripeDouble) -> None:
+    """Where there are more transfers than are fetched at once, nobody says that the others are dead."""
+    await rail.submit(attempt(rail))
+    dead = double.reverse("tr_1")
+    double.transfers += [dead | {"id": f"tr_{number}"} for number in range(2, 13)]
+    assert isinstance(await rail.look_up(attempt(rail)), Several)
+
+
 async def test_the_list_shows_what_we_do_not_know_of(rail: StripeRail, double: StripeDouble) -> None:
     """The list of a time has every transfer of it, page after page, also those that are of no payout of ours."""
     await rail.submit(attempt(rail))
@@ -270,7 +294,8 @@ async def test_the_list_shows_what_we_do_not_know_of(rail: StripeRail, double: S
     double.transfers += [*foreign, ours | {"id": "tr_old", "created": 1}, ours | {"id": "tr_bare", "metadata": {}}]
     listed = await rail.listed(NOW - timedelta(days=35), NOW + timedelta(seconds=1))
     assert len({each.found.reference for each in listed}) == len(listed) == 252
-    assert [each.found.reference for each in listed if each.payout_id] == ["tr_1"]
+    (known,) = (each for each in listed if each.payout_id)
+    assert (known.found.reference, known.merchant_id, known.partner_id) == ("tr_1", "acme", "p_ada")
     assert len(await rail.listed(NOW - timedelta(days=35), NOW)) == 0
     double.faults.extend([FAULTS["500"]])
     assert isinstance(await rail.listed(NOW, NOW + timedelta(days=1)), Unknown)

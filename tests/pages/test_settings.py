@@ -64,7 +64,8 @@ async def test_terms_are_changed_from_now_on(api, owner):
     assert terms == {
         "version": 2, "approval": "after_days", "hold_days": 14, "base": "net_of_tax", "self_referral": "allow",
         "fixed_on_partial_refund": "pro_rata", "minimum_payout": {"EUR": "40.00", "USD": "50.00"},
-        "max_orders_per_customer": 3, "max_months_per_customer": 12,
+        "max_orders_per_customer": 3, "max_months_per_customer": 12, "payout_approval": "none",
+        "payout_schedule": None, "payout_letters": ["sent", "failed", "returned"],
     }  # fmt: skip
     latest = done.said("#versions .story > li")[0]
     assert "Version 2" in latest
@@ -97,6 +98,63 @@ async def test_terms_that_cannot_be_are_refused_at_their_field(api, owner):
             assert refused.one(f"[name='{name.replace('__', '.')}']")["value"] == value
         assert refused.one("select[name=self_referral] option[selected]")["value"] == "allow"
         assert "<script>alert" not in refused.text
+    assert (await api.get("/program")).json["terms"]["version"] == 1
+
+
+async def test_how_payouts_are_made_is_changed_with_the_terms(api, owner):
+    """Approval, days and e-mails of payouts are terms as well; the next day stands in words."""
+    page = await owner.get("/settings")
+    assert "No run is made by itself." in page.words
+    done = await owner.submit(
+        page, "main form", payout_approval="second_person", payout_letters=["failed", "returned"],
+        payout_schedule__every="month", payout_schedule__month__day="5", payout_schedule__once__on="2027-01-01",
+    )  # fmt: skip
+    assert done.status == 200
+    terms = (await api.get("/program")).json
+    assert terms["next_payout_on"] == "2026-12-05"
+    assert (terms["terms"]["payout_approval"], terms["terms"]["payout_letters"]) == (
+        "second_person", ["failed", "returned"],
+    )  # fmt: skip
+    assert terms["terms"]["payout_schedule"] == {"every": "month", "day": 5}
+    assert "The next payout run is made on Dec 5, 2026." in done.words
+    latest = done.said("#versions .story > li")[0]
+    for told in (
+        "Approval of payout runs: not needed → now by a second person",
+        "Days of payouts: none: by hand → now every month, on day 5",
+        "E-mails to partners about payouts: sent, failed, came back → now failed, came back",
+    ):
+        assert told in latest
+    viewer = await (await visitors.user(api, role="viewer")).get("/settings")
+    assert "every month, on day 5" in viewer.words
+    assert "The next payout run is made on Dec 5, 2026." in viewer.words
+    for days, words in (
+        ({"payout_schedule__every": "week", "payout_schedule__week__weekday": "friday"}, "on Nov 27, 2026."),
+        ({"payout_schedule__every": "once", "payout_schedule__once__on": "2027-01-31"}, "on Jan 31, 2027."),
+        ({"payout_schedule__every": "", "payout_letters": None}, "No run is made by itself."),
+    ):
+        done = await owner.submit(done, "main form", **days)
+        assert words in done.words, done.words
+    terms = (await api.get("/program")).json["terms"]
+    assert (terms["payout_schedule"], terms["payout_letters"]) == (None, [])
+
+
+async def test_days_of_payouts_that_there_are_not_are_refused(api, owner):
+    """What is wrong with the days stands at the field of the choice, and what was typed stands there again."""
+    page = await owner.get("/settings")
+    for every, name, typed in (
+        ("month", "day", "29"), ("month", "day", "0"), ("month", "day", ""), ("month", "day", "first"),
+        ("week", "weekday", ""), ("once", "on", ""), ("once", "on", "2026-02-30"),
+        ("once", "on", "2026-11-21"),
+    ):  # fmt: skip
+        filled = {"payout_schedule__every": every, f"payout_schedule__{every}__{name}": typed}
+        refused = await owner.submit(page, "main form", **filled)
+        field = f"payout_schedule.{every}.{name}"
+        assert refused.status == 422, filled
+        assert [each["id"] for each in refused.soup.select(".fault")] == [f"fault-{field}"], filled
+        chosen = refused.one("select[name='payout_schedule.every'] option[selected]")
+        assert chosen["value"] == every
+        if every != "week":
+            assert refused.one(f"[name='{field}']")["value"] == typed
     assert (await api.get("/program")).json["terms"]["version"] == 1
 
 

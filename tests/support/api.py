@@ -1,6 +1,7 @@
 """The API under test: the real application on PostgreSQL, two merchants with a key each, and a clock that is set."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,13 +12,16 @@ from typing import Any
 from aiohttp.test_utils import TestClient, TestServer
 from argon2.profiles import CHEAPEST
 from psycopg_pool import AsyncConnectionPool
+from pydantic import SecretStr
 
+from consumers.paying import Paying, paying
 from ledger import merchants
 from ledger.application import Ledger
-from ledger.events import Terms
+from ledger.terms import Terms
 from projections import wall
 from projections.read import Reads
 from projections.runner import Projector
+from schemas.payout_settings import PayoutSettings
 from tests.support.keys import key_of
 from web.application import create_app
 from web.connections import Runner
@@ -33,6 +37,12 @@ JANE = {
 }
 
 JOE = {"name": "Joe", "email": "joe@example.com", "coupon_code": "JOE5", "rate": {"type": "fixed", "value": "5.00"}}
+
+# Manual payouts and bank transfers, and whatever else a test sets up.
+PAYOUTS = PayoutSettings(
+    payout_details_keys=(SecretStr("test:" + b64encode(b"k" * 32).decode()),), bank_debtor_name="Acme GmbH",
+    bank_debtor_iban="DE89370400440532013000",
+)  # fmt: skip
 
 # Tests ask faster than callers may, and their passwords are worth little.
 _CHOICES: dict[str, Any] = {
@@ -68,6 +78,7 @@ class Api:
     keys: dict[str, str]
     now: datetime = NOW
     order_number: int = field(default=0)
+    paying: Paying | None = None
 
     async def ask(self, method: str, path: str, body: Any = None, *, of: str | None = "acme", **options: Any) -> Answer:
         """Return the answer to a call under /api/v1 (or to an absolute path that starts with `//`)."""
@@ -135,8 +146,13 @@ class _Server(TestServer):
 
 
 @asynccontextmanager
-async def running(database_url: str, *, mail: Mailer | None = None, **options: Any) -> AsyncIterator[Api]:
-    """Yield the application of two merchants: acme and zenith (both USD, manual approval)."""
+async def running(
+    database_url: str, *, mail: Mailer | None = None, payouts: PayoutSettings | None = PAYOUTS, **options: Any
+) -> AsyncIterator[Api]:
+    """Yield the application of two merchants: acme and zenith (both USD, manual approval).
+
+    `payouts` None: nothing is set up by which anybody could be paid.
+    """
     async with AsyncExitStack() as stack:
         ledger = Ledger(database_url, hash_key=b"hash key of the tests", pool_size=6)
         stack.callback(ledger.close)
@@ -144,11 +160,13 @@ async def running(database_url: str, *, mail: Mailer | None = None, **options: A
         pool = await stack.enter_async_context(_pool(database_url))
         readers = await stack.enter_async_context(_pool(database_url, configure=wall.stand_behind))
         choices = WebOptions(secret=b"secret of the tests", **_CHOICES | options)
+        pays = None if payouts is None else await stack.enter_async_context(paying(ledger, payouts))
         services = Services(
-            ledger=ledger, reads=Reads(readers), pool=pool, now=lambda: api.now, options=choices, mail=mail
+            ledger=ledger, reads=Reads(readers), pool=pool, now=lambda: api.now, options=choices, mail=mail,
+            paying=pays,
         )  # fmt: skip
         client = await stack.enter_async_context(TestClient(_Server(create_app(services))))
-        api = Api(client, ledger, database_url, keys)
+        api = Api(client, ledger, database_url, keys, paying=pays)
         await api.project()
         yield api
 

@@ -3,7 +3,7 @@
 from itertools import count
 
 from ledger import merchants
-from ledger.events import Terms
+from ledger.terms import Terms
 from tests.support.keys import key_of
 
 DECIMALS = {"USD": 2, "JPY": 0}

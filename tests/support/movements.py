@@ -21,11 +21,17 @@ def moved_by(recorded: Iterable[Recorded]) -> dict[Key, list[Moved]]:
                 rule = RULES[topic_of(event), event.from_state, event.to_state]
                 found[event.merchant_id, event.partner_id, event.currency].append(
                     Moved(position, event.occurred_on, event.occurred_at, event.amount_minor, topic_of(event),
-                          event.order_id, *rule, getattr(event, "reference", None))
+                          event.order_id, *rule, getattr(event, "reference", None), _payout_of(event))
                 )  # fmt: skip
     for moved in found.values():
         moved.sort(key=lambda each: (each.occurred_on, each.occurred_at, each.position))
     return found
+
+
+def _payout_of(event):
+    """Return the payout that moved it, or that came back."""
+    back = topic_of(event) == "CommissionEntered" and event.order_id.startswith("returned-")
+    return event.reference if back else getattr(event, "payout_id", None)
 
 
 def balances_of(recorded: Iterable[Recorded]) -> dict[Key, dict[str, int]]:

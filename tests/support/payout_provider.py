@@ -207,10 +207,13 @@ class SimulatedRail:
         """Return what the provider lists for the payout."""
         await self._trouble()
         mine = [each for each in self.provider.payments if each.payout_id == attempt.instruction.payout_id]
-        shown = [self.provider.shown(each) for each in mine] if self.name == "stripe" else []
+        out = [each for each in mine if each.is_out] if self.name == "stripe" else []
+        # What came back altogether is shown to the attempt that made it.
+        own = [each for each in mine if each.key == attempt.instruction.key] if self.name == "stripe" else []
+        shown = [self.provider.shown(each) for each in out or own]
         await self._trouble()
-        if len(shown) > 1 and sum(each.is_out for each in mine) > 1:
-            return Several([each.reference for each in shown])
+        if len(out) > 1:
+            return Several([each.reference for each in out])
         return shown[-1] if shown else Missing()
 
     async def state(self, reference):

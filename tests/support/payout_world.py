@@ -177,7 +177,8 @@ class World:
             payout_runs.approve(self.books, MERCHANT, run_id, self.act("checker"))
         elif run.state != "cancelled" and self.random.random() < 0.02:
             payout_runs.cancel(self.books, MERCHANT, run_id, self.act("maker"), "changed our mind")
-        payout_runs.carry_on(self.books, MERCHANT, run_id, self.standings, payees, MINIMUM, self.act("maker"))
+        for _ in payout_runs.carry_on(self.books, MERCHANT, run_id, self.standings, payees, self.act("maker")):
+            pass
 
     def names(self, *states):
         """Return the payouts in these states, all where none is named."""

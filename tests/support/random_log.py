@@ -28,9 +28,9 @@ from ledger.events import (
     Recorded,
     RefundParked,
     Stream,
-    Terms,
     TermsChanged,
 )
+from ledger.terms import Terms
 from schemas.errors import RejectedError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

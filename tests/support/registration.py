@@ -25,9 +25,9 @@ from ledger.events import (
     RateChanged,
     Recorded,
     Stream,
-    Terms,
 )
 from ledger.hashes import email_hash
+from ledger.terms import Terms
 from schemas.money import to_minor
 from tests.support import oracle_program as told
 

@@ -1,16 +1,26 @@
 """Two merchants who each have one of everything, and a call for every route: what the isolation matrix is made of."""
 
+import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from tests.support.api import Api
+from consumers.rails.bank_file import Payment
+from ledger.bank_orders import BankOrders, Order
+from ledger.payout_findings import Finding, keep_finding
+from ledger.sealing import KeyRing
+from schemas.payout_settings import key_of
+from tests.support.api import PAYOUTS, Api
+from tests.support.bank import Entry, camt
+from tests.support.payouts import payable_to, payouts, work
 
 RATE = {"type": "percentage", "value": "10"}
 WHY = {"reason": "because"}
 AT = "2026-11-22T10:00:00Z"
 MONTH = "2026-11"
+IBAN = "NL91ABNA0417164300"
 _PARTNER = "name,email,coupon_code,rate_type,rate_value"
 _ORDER = "order_id,occurred_at,currency,total,coupon_code"
 
@@ -34,7 +44,7 @@ async def build(api: Api, merchant_id: str) -> World:
     ids = await building.one("first")
     await building.one("other")
     await api.project()
-    own_words = [f"-of-{merchant_id}", f"@{merchant_id}.", f"{merchant_id}.example", *building.words]
+    own_words = [f"-of-{merchant_id}", f"@{merchant_id}.", f"{merchant_id}.example", door(merchant_id), *building.words]
     own_ids = [value for name, value in ids.items() if name != "month"]
     return World(merchant_id, ids, [*own_ids, *own_words], building.requests)
 
@@ -68,11 +78,43 @@ class _Building:
         )
         self.words += [key["api_key"], partner["dashboard_url"], webhook["secret"], user["invitation_url"]]
         delivery = await self._made(f"/webhooks/{webhook['id']}/test", {})
+        run_id, payout_id = await self._payout(partner["id"])
+        transfer = await self._transfer(which)
+        batch = await self._made("/bank-batches", {"execution_on": "2026-11-24"})
+        finding_id = await self._finding(payout_id)
         return {
             "partner_id": partner["id"], "code": f"CODE-{whose}".upper(), "order_id": order_id,
             "customer_id": customer_id, "note_id": note["id"], "user_id": user["id"], "key_id": key["id"],
             "dead_letter_id": letter["id"], "webhook_id": webhook["id"], "delivery_id": delivery["id"], "month": MONTH,
+            "batch_id": batch["id"], "end_to_end_id": transfer, "run_id": run_id, "payout_id": payout_id,
+            "finding_id": finding_id,
         }  # fmt: skip
+
+    async def _payout(self, partner_id: str) -> tuple[str, str]:
+        """Pay the partner by hand and return the ids of the run and of the payout, which waits to be confirmed."""
+        await payable_to(self._api, partner_id, address=door(self._merchant_id), of=self._merchant_id)
+        await self._api.project()
+        run = await self._made("/payout-runs", {"partner_ids": [partner_id]})
+        await work(self._api)
+        (payout,) = await payouts(self._api, of=self._merchant_id, run_id=run["id"])
+        return run["id"], payout["id"]
+
+    async def _finding(self, payout_id: str) -> str:
+        """Let a comparison find that Stripe knows nothing of a payout; returns the finding's id."""
+        finding = Finding("stripe", "ours_only", "not_shown", self._merchant_id, None, payout_id)
+        with self._api.ledger.connection() as conn:
+            keep_finding(conn, finding, self._api.now)
+        return finding.finding_id
+
+    async def _transfer(self, which: str) -> str:
+        """Order a bank transfer and return its end-to-end id."""
+        payout_id = f"po_{sha256(f'{which}{self._merchant_id}'.encode()).hexdigest()[:16]}"
+        own = payout_id.replace("_", "")
+        told = Payment(own, 1_000, "EUR", IBAN, f"{which} of {self._merchant_id}")
+        order = Order(own, self._merchant_id, payout_id, 1_000, "EUR", json.dumps(told._asdict()).encode())
+        keys = KeyRing([key_of(PAYOUTS.payout_details_keys[0].get_secret_value())])
+        await asyncio.to_thread(BankOrders(self._api.ledger, keys).order, order, self._api.now)
+        return own
 
     async def _made(self, path: str, body: Any) -> dict[str, Any]:
         idempotency_key = f"{self._merchant_id}-{len(self.requests)}"
@@ -80,6 +122,11 @@ class _Building:
         assert answer.status in {200, 201}, (path, answer.text)
         self.requests.append((path, body, idempotency_key))
         return dict(answer.json)
+
+
+def door(merchant_id: str) -> str:
+    """Return where the merchant's partners are paid by hand."""
+    return f"door of {merchant_id}"
 
 
 def missing(ids: Ids) -> dict[str, str]:
@@ -114,6 +161,18 @@ NOTHING = (
     "POST /users/{user_id}/invite", "POST /users/{user_id}/disable", "POST /users/{user_id}/enable",
     "POST /webhooks/{webhook_id}/rotate", "POST /webhooks/{webhook_id}/test", "POST /webhooks/{webhook_id}/enable",
     "POST /webhooks/{webhook_id}/disable", "POST /webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver",
+    "POST /partners/{partner_id}/payout-details/stripe", "POST /partners/{partner_id}/payout-details/stripe/check",
+    "POST /bank-orders/{end_to_end_id}/withdraw", "POST /payout-runs/{run_id}/approve",
+    "POST /payouts/{payout_id}/approve", "POST /payouts/{payout_id}/check",
+)  # fmt: skip
+
+# Routes that want to know why, and nothing else.
+REASONED = (
+    "POST /partners/{partner_id}/reject", "POST /partners/{partner_id}/pause", "POST /partners/{partner_id}/ban",
+    "POST /partners/{partner_id}/hold-payouts", "POST /partners/{partner_id}/release-payouts",
+    "POST /commissions/{order_id}/reject", "POST /commissions/{order_id}/reopen", "POST /commissions/{order_id}/hold",
+    "POST /dead-letters/{dead_letter_id}/discard", "POST /payout-runs/{run_id}/cancel",
+    "POST /payouts/{payout_id}/cancel",
 )  # fmt: skip
 
 
@@ -128,14 +187,12 @@ def bodies(ids: Ids, own: Ids, new: str, days: int) -> dict[str, list[Any]]:
         "type": "order.refunded", "event_id": f"r-{new}", "occurred_at": AT, "currency": "USD", "refund_id": f"r-{new}",
         "amount": "1.00", "order_id": ids["order_id"],
     }  # fmt: skip
-    return {name: [{}] for name in NOTHING} | {
+    plain = {name: [{}] for name in NOTHING} | {name: [WHY] for name in REASONED}
+    return plain | _bodies_of_payouts(ids, new) | {
         "POST /partners": [partner | {"coupon_code": ids["code"]}],
         "POST /partners/apply": [partner | {"email": f"{new}@a.example"}],
         "POST /partners/invite": [partner | {"email": f"{new}@i.example"}],
         "PATCH /partners/{partner_id}": [{"name": new}, {"rate": RATE}, {"tags": [new]}],
-        "POST /partners/{partner_id}/reject": [WHY],
-        "POST /partners/{partner_id}/pause": [WHY],
-        "POST /partners/{partner_id}/ban": [WHY],
         "POST /partners/{partner_id}/coupons": [{"code": new}, {"code": ids["code"]}],
         "PATCH /partners/{partner_id}/coupons/{code}": [{"rate": RATE}],
         "POST /partners/{partner_id}/notes": [{"note": new}],
@@ -151,16 +208,12 @@ def bodies(ids: Ids, own: Ids, new: str, days: int) -> dict[str, list[Any]]:
             {"action": "approve", "order_ids": [ids["order_id"]]},
             {"action": "mark-paid", "order_ids": [ids["order_id"]], "reference": new},
         ],
-        "POST /commissions/{order_id}/reject": [WHY],
-        "POST /commissions/{order_id}/reopen": [WHY],
-        "POST /commissions/{order_id}/hold": [WHY],
         "POST /commissions/{order_id}/mark-paid": [{"reference": new}],
         "POST /commissions/{order_id}/mark-unpaid": [WHY],
         "POST /customers/{customer_id}/reassign": [
             {"partner_id": ids["partner_id"], **WHY}, {"partner_id": own["partner_id"], **WHY},
         ],
         "PATCH /program": [{"hold_days": days}],
-        "POST /dead-letters/{dead_letter_id}/discard": [WHY],
         "POST /dead-letters/bulk": [
             {"action": "retry", "dead_letter_ids": [ids["dead_letter_id"]]},
             {"action": "discard", "dead_letter_ids": [ids["dead_letter_id"]], **WHY},
@@ -175,6 +228,30 @@ def bodies(ids: Ids, own: Ids, new: str, days: int) -> dict[str, list[Any]]:
         "POST /webhooks": [{"url": f"https://{new}.example/hook", "types": ["*"]}],
         "PATCH /webhooks/{webhook_id}": [{"description": new}],
         "POST /webhooks/{webhook_id}/replay": [{"after": 0}],
+    }  # fmt: skip
+
+
+def _bodies_of_payouts(ids: Ids, new: str) -> dict[str, list[Any]]:
+    """Return those that are about paying partners."""
+    return {
+        "PUT /partners/{partner_id}/payout-details": [
+            {"method": "manual", "address": new}, {"method": "bank", "address": IBAN, "name": new},
+        ],
+        "POST /payout-runs": [
+            {"partner_ids": [ids["partner_id"]]}, {"dry_run": True, "partner_ids": [ids["partner_id"]]},
+            {"dry_run": True, "exclude_partner_ids": [ids["partner_id"]]},
+        ],
+        "POST /payouts/{payout_id}/confirm": [
+            {"transaction_id": new, "paid_at": AT, "amount": "10.00", "currency": "USD", "method": "wire"},
+        ],
+        "POST /payouts/{payout_id}/declare-dead": [{"declared": new}],
+        "POST /payouts/{payout_id}/retry": [{"declared": new}],
+        "POST /partners/{partner_id}/write-off": [{"currency": "USD", **WHY}],
+        "POST /bank-batches": [{"execution_on": "2026-11-25"}],
+        "POST /bank-batches/{batch_id}/unseal": [{"declared": new}],
+        "POST /bank-orders/{end_to_end_id}/settle": [{"reference": new}],
+        "POST /payout-reconciliation/findings/{finding_id}/resolve": [{"declared": new}],
+        "POST /bank-statements": [camt(Entry(ids["end_to_end_id"], "10.00")).decode()],
     }  # fmt: skip
 
 
@@ -195,4 +272,11 @@ BARE = {
     "GET /users", "GET /users/{user_id}", "GET /key", "GET /keys", "DELETE /keys/{key_id}", "GET /access-log",
     "GET /events", "GET /webhooks", "GET /webhooks/{webhook_id}", "DELETE /webhooks/{webhook_id}",
     "GET /webhooks/{webhook_id}/deliveries",
+    "GET /partners/{partner_id}/payout-details", "DELETE /partners/{partner_id}/payout-details", "GET /payout-rails",
+    "GET /payout-runs", "GET /payout-runs/{run_id}", "GET /payout-runs/{run_id}/lines", "GET /payouts",
+    "GET /payouts/by-hand.csv",
+    "GET /payouts/{payout_id}", "GET /payouts/{payout_id}/commissions", "GET /partners/{partner_id}/payout-standing",
+    "GET /payout-reconciliation", "GET /payout-reconciliation/findings",
+    "GET /bank-batches", "GET /bank-batches/{batch_id}", "GET /bank-batches/{batch_id}.xml",
+    "GET /bank-batches/{batch_id}.csv", "GET /bank-orders",
 }  # fmt: skip

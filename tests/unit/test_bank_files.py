@@ -9,6 +9,7 @@ import pytest
 import sepaxml
 from lxml import etree
 
+from consumers.rails import bank_statements
 from consumers.rails.bank_file import Debtor, Files, Payment, build, checked_payment
 from consumers.rails.bank_statements import FILE_BYTES_MAX, Movement, Statement, read_statement
 from schemas.bank_accounts import checked_bic, checked_iban, checked_name
@@ -179,7 +180,7 @@ NETWORK = b'<?xml version="1.0"?><!DOCTYPE x SYSTEM "http://127.0.0.1:1/x.dtd"><
     [
         (BOMB, "bad_xml"), (SECRETS, "bad_xml"), (NETWORK, "bad_xml"), (b"", "bad_xml"), (b"<Document>", "bad_xml"),
         (b"\xff\xfe\x00", "bad_xml"), (b'<?xml version="1.0" encoding="nonsense"?><a/>', "bad_xml"),
-        (b"<a>" * 100 + b"</a>" * 100, "bad_xml"), (b"<Document/>", "unknown_document"),
+        (b"<Document><BkToCstmrStmt>" + b"<a>" * 100, "bad_xml"), (b"<Document/>", "unknown_document"),
         (b"<Document><Other/></Document>", "unknown_document"), (b" " * (FILE_BYTES_MAX + 1), "too_large"),
     ],
 )  # fmt: skip
@@ -188,6 +189,16 @@ def test_files_that_no_bank_sends_are_refused(file: bytes, code: str) -> None:
     with pytest.raises(RejectedError) as caught:
         read_statement(file)
     assert caught.value.code == code
+
+
+def test_a_file_of_too_many_elements_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small each is: they are counted as they come, wherever they stand."""
+    monkeypatch.setattr(bank_statements, "_ELEMENTS_MAX", 1_000)
+    for inner in (b"<a/>" * 1_000, b"<Ntry>" + b"<a/>" * 1_000 + b"</Ntry>"):
+        with pytest.raises(RejectedError) as caught:
+            read_statement(b"<Document><BkToCstmrStmt>" + inner + b"</BkToCstmrStmt></Document>")
+        assert caught.value.code == "too_large"
+    assert read_statement(camt(Entry("po1"))).movements
 
 
 def test_a_wrong_amount_is_refused() -> None:

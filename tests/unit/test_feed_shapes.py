@@ -7,8 +7,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from ledger import events
-from ledger.events import EVENT_TYPES, Rate, Terms, encode, topic_of
+from ledger.events import EVENT_TYPES, Rate, encode, topic_of
 from ledger.feed import TYPES_OF_TOPIC, FeedRow, entry_of, subject_of, topics_of
+from ledger.terms import Terms
 from schemas.api_feed import AnyEntry, FeedEntry, types_of
 from schemas.errors import CorruptionError
 from schemas.feed_types import MEANINGS, NOT_SENT_YET, matches
@@ -26,13 +27,14 @@ CHANGES = {
     "AccessChanged": [
         *("user.created", "user.invited", "user.password_set", "user.renamed", "user.role_changed", "user.disabled"),
         *("user.enabled", "partner.access_renewed", "partner.password_set"),
+        *("partner.payout_details_changed", "partner.payout_details_removed"),
         *("key.created", "key.rotated", "key.revoked"),
     ],
 }
 STATES = [("pending", "pending"), ("pending", "reversed"), ("reversed", "approved"), ("paid", "paid")]
 VALUES = {
     "str": "secret-text", "int": 1234, "bool": True, "datetime": AT, "date": date(2026, 11, 22),
-    "Rate": Rate(type="percentage", bps=1250), "Terms": Terms(version=2), "tuple": ("name",),
+    "Rate": Rate(type="percentage", bps=1250), "Terms": Terms(version=2), "tuple": ("name",), "dict": {"USD": 5000},
 }  # fmt: skip
 
 

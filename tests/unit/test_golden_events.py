@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ledger.events import EVENT_TYPES, Rate, Terms, decode, encode, topic_of
+from ledger.events import EVENT_TYPES, Rate, decode, encode, topic_of
+from ledger.terms import Terms
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "events"
 
@@ -20,6 +21,7 @@ VALUES = {
     "Rate": Rate(type="percentage", bps=1250),
     "Terms": Terms(version=2, approval="after_days", hold_days=14),
     "tuple": ("name", "email"),
+    "dict": {"USD": 5000},
 }
 
 

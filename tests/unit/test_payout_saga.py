@@ -357,3 +357,41 @@ async def test_the_worker_goes_on_after_trouble_and_stops_where_the_books_are_br
         await worker.run()
     assert story.payout.state == "processed"
     assert msgspec.json.decode(story.store.payees[story.name], type=Payee).address == "acct_jane"
+
+
+async def test_a_look_comes_before_the_very_first_sending(story):
+    """What is there already, because these books were restored from a backup, is adopted and not sent."""
+    story.rail.shown = story.rail.found()
+    assert await story.step() == "processed"
+    assert (story.rail.sent, story.payout.attempt) == ([], 1)
+
+
+async def test_a_hint_recovers_an_attempt_that_the_books_do_not_remember(story):
+    """Of a payout that was never sent by these books the provider's payment is adopted, also while the rail is off."""
+    story.rail.off, story.rail.shown = "off", story.rail.found()
+    hint = Hint("stripe", "evt_1", story.name[1], "tr_1")
+    story.store.keep_hint(hint, story.clock.now)
+    assert await story.saga.follow(hint, story.name) == "processed"
+    assert (story.rail.sent, story.payout.key) == ([], f"payout-{story.name[1]}-1")
+    assert await story.saga.follow(hint, story.name) == "handled_before"
+
+
+async def test_a_hint_that_recovers_contradicts_where_it_has_to(story):
+    """Another amount than ours, or several payments, freeze the partner as ever."""
+    for shown, contradiction in ((story.rail.found(amount_minor=1), "differs"), (Several(["a", "b"]), "several")):
+        other = Story()
+        other.rail.shown = shown
+        hint = Hint("stripe", "evt_1", other.name[1], "tr_1")
+        other.store.keep_hint(hint, other.clock.now)
+        assert await other.saga.follow(hint, other.name) == "review"
+        assert (other.payout.contradictions[0][0], other.rail.sent) == (contradiction, [])
+
+
+async def test_nothing_is_sent_again_to_somebody_who_was_frozen_meanwhile(story):
+    """A repeat is a sending too: whoever is frozen waits for a person, and after the window there is a review."""
+    story.rail.answers = [TimeoutError()]
+    await story.step()
+    story.store.freezes["acme", "jane"] = "theirs_only"
+    assert await story.step(QUIET) == "unknown"
+    assert len(story.rail.sent) == 1
+    assert await story.step(story.rail.window) == "review"

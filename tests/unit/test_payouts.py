@@ -284,6 +284,15 @@ def test_a_confirmation_is_for_the_exact_amount_and_counts_once():
         payouts.confirm(payout, ACT, **told | {"transaction_id": "T2"})
 
 
+def test_what_a_person_found_on_a_bank_statement_is_no_second_payment_when_the_bank_tells_of_it():
+    """Confirmed as `bank` under the bank's number, the payout keeps ours, by which the bank's file names it later."""
+    sent = play(fold([requested(rail="bank")]), begin, observe(seen("in_transit", "po1")))
+    paid = {"transaction_id": "4711", "amount_minor": 1_000, "currency": "USD", "paid_at": NOW}
+    play(sent, lambda payout: payouts.confirm(payout, ACT, method="bank", **paid))
+    assert (sent.state, sent.reference, sent.paid_under) == ("processed", "po1", "4711")
+    assert payouts.observe(sent, at(LATER), seen("processed", "po1"), PAYEE) == []
+
+
 def test_what_a_bank_was_given_a_person_may_confirm_too():
     """Before any file tells of it; the order at the bank stays its own. At any other provider only it is asked."""
     told = {"method": "wire", "transaction_id": "T1", "amount_minor": 1_000, "currency": "USD", "paid_at": NOW}

@@ -2,6 +2,8 @@
 
 from web.api.access_log import access_log
 from web.api.balances import balances
+from web.api.bank_batches import bank_batches
+from web.api.bank_statements import bank_statements
 from web.api.commissions import commissions
 from web.api.coupons import coupons
 from web.api.customers import customers
@@ -18,6 +20,12 @@ from web.api.orders import orders
 from web.api.paid_marks import paid_marks
 from web.api.partner_history import partner_history
 from web.api.partners import partner_calls
+from web.api.payout_details import payout_details
+from web.api.payout_rails import payout_rails
+from web.api.payout_reconciliation import payout_reconciliation
+from web.api.payout_runs import payout_run_calls
+from web.api.payouts import payout_calls
+from web.api.payouts_by_hand import by_hand_calls
 from web.api.program import program
 from web.api.program_figures import program_figures
 from web.api.routes import RouteTable
@@ -34,6 +42,14 @@ RESOURCES: tuple[RouteTable, ...] = (
     commissions,
     paid_marks,
     balances,
+    payout_run_calls,
+    by_hand_calls,
+    payout_calls,
+    payout_details,
+    payout_rails,
+    payout_reconciliation,
+    bank_batches,
+    bank_statements,
     statement_calls,
     customers,
     metrics,

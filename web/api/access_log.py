@@ -12,7 +12,10 @@ access_log = RouteTable("users and keys")
 
 @access_log.get("/access-log", query=Listing, answer=Page[AccessChange], scope="admin")
 async def list_access_changes(call: Call[None, Listing]) -> Reply:
-    """List every change of the merchant's users and keys, newest first: who, when, what, and in which request."""
+    """List every change of the merchant's users and keys, newest first: who, when, what, and in which request.
+
+    Also who took the list of payments by hand (`payouts.by_hand_taken`), and how many payouts were in it.
+    """
     place = from_cursor(call.query.cursor, int)
     page = await call.services.reads.access_changes(
         call.merchant_id, before=place[0] if place else None, limit=call.query.limit

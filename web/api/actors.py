@@ -8,6 +8,9 @@ from schemas.api_stories import ActedBy, ActorKind
 from web.api.calls import Call
 
 _MESSAGE_PARTS = 3
+_BY_THEMSELVES: Mapping[str, ActorKind] = {
+    "timer": "timer", "cli": "operator", "dashboard": "partner", "hook": "provider", "payouts": "timer",
+}  # fmt: skip
 
 
 class _Means(NamedTuple):
@@ -26,11 +29,14 @@ async def actors_of(call: Call[Any, Any], causes: Iterable[str]) -> Mapping[str,
 
 
 def _means(cause: str) -> _Means:
-    """Return what a cause names: `api/<key>@..`, `page/<user>@..`, `<source>/<topic>/<partition>@..`, `timer/..`."""
+    """Return what a cause names: `api/<key>@..`, `page/<user>@..`, `cli/<user>@..`, `timer/..`, or a place."""
     place = cause.partition("@")[0]
     first, *others = place.split("/")
-    if first in ("timer", "cli"):
-        return _Means("timer" if first == "timer" else "operator", "")
+    if first == "cli" and others and others[0].startswith("u_"):
+        # An operator who acted in somebody's name.
+        return _Means("user", others[0])
+    if first in _BY_THEMSELVES:
+        return _Means(_BY_THEMSELVES[first], "")
     if len(others) + 1 >= _MESSAGE_PARTS:
         return _Means("import" if first == "import" else "message", "")
     if first == "api" and others:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, TypeVar
 
@@ -119,20 +119,24 @@ def validated(model: type[_Model], value: Any, *, root: str) -> _Model:
         return model.model_validate(value, by_alias=True, by_name=False)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)[:FAULTS_MAX]
-        faults = [_fault(detail, root) for detail in details]
+        faults = [_fault(detail, root, value) for detail in details]
         fields = ", ".join(dict.fromkeys(fault.path for fault in faults))
         code = "invalid_query" if root == "query" else "invalid_body"
         raise RejectedError(code, f"cannot be accepted because of {fields}", faults) from None
 
 
-def _fault(detail: ErrorDetails, root: str) -> Fault:
-    return Fault(_place(root, detail["loc"]), _CODES.get(detail["type"], detail["type"]), _shown(detail["msg"]))
+def _fault(detail: ErrorDetails, root: str, value: Any) -> Fault:
+    return Fault(_place(root, detail["loc"], value), _CODES.get(detail["type"], detail["type"]), _shown(detail["msg"]))
 
 
-def _place(root: str, location: Iterable[int | str]) -> str:
-    path = root
-    for key in location:
-        path = step(path, key)
+def _place(root: str, location: Sequence[int | str], value: Any = None) -> str:
+    """Return the path of a fault in what was sent, where it is known what was."""
+    path, last = root, len(location) - 1
+    for number, key in enumerate(location):
+        # Of a choice of shapes, the library also names the one that was chosen: that is no member.
+        if isinstance(value, dict) and key not in value and number < last:
+            continue
+        path, value = step(path, key), value.get(key) if isinstance(value, dict) else None
     return path
 
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from projections import rows
 from schemas.api import MetricsQuery
-from schemas.api_answers import Commissions, Metrics, Point, Revenue, Totals
+from schemas.api_answers import Commissions, Metrics, PaidOut, Point, Revenue, Totals
 from schemas.api_figures import PartnerMetricsQuery
 from schemas.errors import RejectedError
 from schemas.money import Money, exponent
@@ -96,6 +96,7 @@ def _figures(row: rows.Figures, currency: str) -> dict[str, Any]:
         "commissions": Commissions.trusted(
             earned=money(row.earned_minor), paid=money(row.paid_minor), outstanding=money(row.outstanding_minor)
         ),
+        "payouts": PaidOut.trusted(paid=money(row.payouts_paid_minor), returned=money(row.payouts_returned_minor)),
         "conversions": row.conversions,
         "skipped": row.skipped,
         "entered": row.entered,

@@ -1,12 +1,14 @@
 """The merchant's program and its terms."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from ledger import merchants
-from ledger.events import Terms
 from ledger.merchants import Merchant
+from ledger.payout_schedules import next_run_on
+from ledger.terms import Schedule, Terms
 from schemas.api import Listing, Page, ProgramChange, Query, Read
 from schemas.api_answers import Program, ProgramVersion
 from schemas.errors import RejectedError
@@ -29,7 +31,8 @@ async def show_program(call: Call[None, Read]) -> Reply:
     row = found.row
     # The terms in the read model are the event's JSON, which leaves out what has its default.
     terms = msgspec.convert(row.terms, Terms)
-    return Reply(_shown(Merchant(row.merchant_id, row.name, row.currency, row.time_zone, terms)), found.position)
+    merchant = Merchant(row.merchant_id, row.name, row.currency, row.time_zone, terms)
+    return Reply(_shown(merchant, call.now), found.position)
 
 
 @program.get("/program/versions", query=Listing, answer=Page[ProgramVersion])
@@ -60,18 +63,20 @@ async def change_program(call: Call[ProgramChange, Query]) -> Reply:
             call.services.ledger, merchant_id=call.merchant_id, changes=changes, now=call.now, cause=call.cause,
             request=request,
         ),
-        _shown,
+        lambda merchant: _shown(merchant, call.now),
     )  # fmt: skip
 
 
-_LIMITS = ("max_orders_per_customer", "max_months_per_customer")
+_TAKEN_AWAY_BY_NULL = ("max_orders_per_customer", "max_months_per_customer", "payout_schedule")
 
 
 def _changes(body: ProgramChange) -> dict[str, Any]:
-    """Return what is to change, in the ledger's words; a limit that is null is taken away, all else stays."""
+    """Return what is to change, in the ledger's words; null takes limits and the schedule away, all else stays."""
     told = body.model_dump(exclude_unset=True)
     changes = {name: value for name, value in told.items() if value is not None and name != "minimum_payout"}
-    changes |= {name: msgspec.UNSET for name in _LIMITS if name in told and told[name] is None}
+    changes |= {name: msgspec.UNSET for name in _TAKEN_AWAY_BY_NULL if name in told and told[name] is None}
+    if body.payout_schedule is not None:
+        changes["payout_schedule"] = Schedule(**told["payout_schedule"])
     if "minimum_payout" in told:
         told_amounts = sorted((told["minimum_payout"] or {}).items())
         changes["minimum_payout_minor"] = {c: _least(c, amount) for c, amount in told_amounts} or msgspec.UNSET
@@ -87,11 +92,12 @@ def _least(currency: str, amount: str) -> int:
         raise RejectedError.at(path, error.code, error.message) from None
 
 
-def _shown(merchant: Merchant) -> Program:
+def _shown(merchant: Merchant, now: datetime) -> Program:
     return Program(
         merchant_id=merchant.merchant_id,
         name=merchant.name,
         currency=merchant.currency,
         time_zone=merchant.time_zone,
         terms=merchants.shown_terms(merchant.terms),
+        next_payout_on=next_run_on(merchant.terms, merchant.time_zone, now),
     )

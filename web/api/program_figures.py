@@ -43,7 +43,7 @@ async def show_program_balances(call: Call[None, Read]) -> Reply:
 
 @program_figures.get("/waiting", query=Read, answer=Waiting)
 async def show_waiting(call: Call[None, Read]) -> Reply:
-    """Show what waits for somebody: applications, dead letters, held commissions, negative balances."""
+    """Show what waits for somebody: applications, dead letters, held commissions, negative balances, payouts."""
     found = await call.services.reads.waiting(call.merchant_id)
     row = found.row
     assert row is not None  # noqa: S101 - counts there are always
@@ -56,6 +56,10 @@ async def show_waiting(call: Call[None, Read]) -> Reply:
         dead_letters_open=row.dead_letters_open,
         commissions_held=row.commissions_held,
         balances_negative=row.balances_negative,
+        payout_runs_to_approve=row.payout_runs_to_approve,
+        payout_run_missed_on=row.payout_run_missed_on,
+        payouts_in_review=row.payouts_in_review,
+        payout_findings_open=row.payout_findings_open,
         owing=owing,
         behind_since=row.behind_since,
     )

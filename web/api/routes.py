@@ -103,6 +103,12 @@ class RouteTable:
         """Register a change of some members."""
         return self._add("PATCH", path, body=body, body_required=True, answer=answer, scope=scope)
 
+    def put(
+        self, path: str, *, body: type[BaseModel], answer: type[BaseModel], scope: Scope = "admin"
+    ) -> Callable[[Handler], Handler]:
+        """Register what something is to be from now on, whatever it was: the same again changes nothing."""
+        return self._add("PUT", path, body=body, body_required=True, answer=answer, scope=scope)
+
     def upload(
         self,
         path: str,
@@ -114,6 +120,12 @@ class RouteTable:
     ) -> Callable[[FileHandler], FileHandler]:
         """Register a command whose body is a file."""
         return self._add("POST", path, query=query, answer=answer, takes=takes, scope=scope)
+
+    def download(
+        self, path: str, *, gives: str, query: type[BaseModel] = Query, scope: Scope = "read"
+    ) -> Callable[[FileHandler], FileHandler]:
+        """Register a read whose answer is a file of the media type `gives`."""
+        return self._add("GET", path, query=query, gives=gives, scope=scope)
 
     def delete(self, path: str, *, scope: Scope = "admin") -> Callable[[Handler], Handler]:
         """Register a removal, which answers with nothing."""
@@ -132,6 +144,7 @@ class RouteTable:
         status: HTTPStatus = HTTPStatus.OK,
         large: bool = False,
         takes: tuple[str, ...] = (),
+        gives: str | None = None,
     ) -> Callable[[Any], Any]:
         def register(handler: Any) -> Any:
             summary, _, description = inspect.cleandoc(handler.__doc__ or "").partition("\n")
@@ -139,7 +152,7 @@ class RouteTable:
                 Route(
                     method=method, path=path, handler=handler, tag=self.tag, summary=summary.rstrip("."),
                     description=description.strip(), query=query, body=body, body_required=body_required, answer=answer,
-                    status=status, scope=scope, large=large, takes=takes,
+                    status=status, scope=scope, large=large, takes=takes, gives=gives,
                 )
             )  # fmt: skip
             return handler

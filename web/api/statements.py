@@ -1,7 +1,8 @@
 """A partner's statements per month and currency, and what waits; the same for the merchant's API and the dashboard."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
+from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -122,19 +123,33 @@ def statement_of(partner_id: str, currency: str, first: date, before: Accounts, 
 
 
 def _lines(moved: list[Moved], balance: int, currency: str) -> Iterator[StatementLine]:
-    for each in moved:
-        change = (each.credit in _OWED) * each.amount_minor - (each.debit in _OWED) * each.amount_minor
-        if change == 0:  # from one of the accounts to another: as much is owed as before
-            continue
+    # From one of the accounts to another: as much is owed as before.
+    changing = [each for each in moved if (each.credit in _OWED) != (each.debit in _OWED)]
+    for (type_, payout_id, _), group in groupby(changing, _line_of):
+        parts = list(group)
+        change = sum(each.amount_minor * (1 if each.credit in _OWED else -1) for each in parts)
         balance += change
         yield StatementLine(
-            on=each.occurred_on,
-            type=_TYPES[each.topic],
-            order_id=each.order_id,
-            reference=each.reference,
+            on=parts[0].occurred_on,
+            type=type_,
+            order_id=None if payout_id else parts[0].order_id,
+            reference=_reference(parts, payout_id),
+            payout_id=payout_id,
             amount=Money.of(change, currency),
             balance=Money.of(balance, currency),
         )
+
+
+def _line_of(moved: Moved) -> tuple[LineType, str | None, object]:
+    """Return what makes movements that follow one another one line: what a payout did at one time, or each alone."""
+    if moved.topic == "CommissionEntered" and moved.payout_id is not None:
+        return "payment_returned", moved.payout_id, moved.position
+    return _TYPES[moved.topic], moved.payout_id, moved.occurred_at if moved.payout_id else moved.position
+
+
+def _reference(parts: Sequence[Moved], payout_id: str | None) -> str | None:
+    """Return the line's reference; of money that came back it is the payout's, which `payout_id` says already."""
+    return next((each.reference for each in parts if each.reference != payout_id), None)
 
 
 _TYPES: dict[str, LineType] = {
@@ -146,6 +161,8 @@ _TYPES: dict[str, LineType] = {
     "CommissionReopened": "reopened",
     "CommissionPaid": "paid",
     "CommissionMarkedUnpaid": "payment_returned",
+    "ClawbackSettled": "paid",
+    "ClawbackOwedAgain": "payment_returned",
 }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from ledger.arithmetic import shown_exact, steps
 from ledger.events import (
@@ -28,6 +28,8 @@ from ledger.events import (
     RefundParked,
     topic_of,
 )
+from ledger.payout_commissions import CAME_BACK
+from ledger.payout_events import ClawbackNetted, ClawbackOwedAgain, ClawbackSettled, ClawbackUnnetted
 from schemas.api_answers import HistoryEntry
 from schemas.api_arithmetic import Arithmetic
 from schemas.api_stories import ActedBy, CommissionStep
@@ -60,6 +62,7 @@ def entry_of(version: int, event: Event, by: ActedBy) -> HistoryEntry:
         reason=getattr(event, "reason", None) or None,
         reference=getattr(event, "reference", None) or None,
         note=getattr(event, "note", None),
+        payout_id=_payout_of(event),
         refund_id=getattr(event, "refund_id", None),
         kind=getattr(event, "kind", None),
         refund=_refund(event),
@@ -109,6 +112,15 @@ def summary_of(event: Event) -> str:
     return tell(event) if tell else topic_of(event)
 
 
+def _payout_of(event: Event) -> str | None:
+    return event.reference if _came_back(event) else getattr(event, "payout_id", None)
+
+
+def _came_back(event: Event) -> TypeGuard[CommissionEntered]:
+    """Return whether it is a half of what came back of a payout in part: nobody else names an entry so."""
+    return isinstance(event, CommissionEntered) and event.order_id.startswith(CAME_BACK)
+
+
 def _refund(event: Event) -> Money | None:
     refunded = isinstance(event, RefundParked | CommissionCorrected) and event.kind == "refund"
     currency = getattr(event, "currency", None)
@@ -151,6 +163,9 @@ def _skipped(event: CommissionSkipped) -> str:
 
 
 def _entered(event: CommissionEntered) -> str:
+    if _came_back(event):
+        part = "less was paid" if event.to_state == "paid" else "is owed again"
+        return f"A part of payout {event.reference} came back: {_amount(event)} {part}."
     reference = f" ({event.reference})" if event.reference else ""
     return f"{_amount(event)} was entered by hand{reference}: {event.reason}"
 
@@ -163,6 +178,10 @@ def _fact(event: RefundParked | CommissionCorrected) -> str:
 def _corrected(event: CommissionCorrected) -> str:
     late = ", which had come before its order," if event.parked else ""
     return f"{_fact(event)}{late} changed what the partner is owed by {_amount(event)}."
+
+
+def _by_payout(event: CommissionPaid) -> str:
+    return f" by payout {event.payout_id}" if event.payout_id else ""
 
 
 def _clawed_back(event: CommissionClawedBack) -> str:
@@ -186,6 +205,18 @@ _SENTENCES: dict[type[Event], _Tell] = {
     CommissionReopened: lambda event: f"The rejection was taken back; {_amount(event)} is {event.to_state} again.",
     CommissionReserved: lambda event: f"{_amount(event)} went into payout {event.payout_id}.",
     CommissionUnreserved: lambda event: f"Payout {event.payout_id} did not happen; {_amount(event)} is payable again.",
-    CommissionPaid: lambda event: f"{_amount(event)} was paid: {event.reference}",
-    CommissionMarkedUnpaid: lambda event: f"{_amount(event)} is owed again: {event.reason}",
+    CommissionPaid: lambda event: f"{_amount(event)} was paid{_by_payout(event)}: {event.reference}",
+    CommissionMarkedUnpaid: lambda event: (
+        f"Payout {event.payout_id} came back; {_amount(event)} is owed again."
+        if event.payout_id
+        else f"{_amount(event)} is owed again: {event.reason}"
+    ),
+    ClawbackNetted: lambda event: f"{_amount(event)} that was clawed back is netted off in payout {event.payout_id}.",
+    ClawbackSettled: lambda event: f"Payout {event.payout_id} is out; {_amount(event)} is settled with it.",
+    ClawbackUnnetted: lambda event: (
+        f"Payout {event.payout_id} did not happen; {_amount(event)} waits to be netted off again."
+    ),
+    ClawbackOwedAgain: lambda event: (
+        f"Payout {event.payout_id} came back; {_amount(event)} waits to be netted off again."
+    ),
 }

@@ -43,14 +43,14 @@ class Purse(NamedTuple):
 async def show_start(visit: PartnerVisit) -> Shown:
     """Show what is owed, what was earned lately, and the coupon codes."""
     books = visit.books
-    balances, waiting, codes, latest = await asyncio.gather(
-        books.balances(), books.waiting(), books.codes(), books.commissions({"limit": _LATEST})
+    balances, waiting, codes, latest, details = await asyncio.gather(
+        books.balances(), books.waiting(), books.codes(), books.commissions({"limit": _LATEST}), books.payout_details()
     )
-    purses = _purses(balances, waiting, visit.program)
+    purses = purses_of(balances, waiting, visit.program)
     days, figures = await _figures(visit, [purse.currency for purse in purses])
     model = {
         "purses": purses, "codes": codes, "latest": latest[0], "days": days, "figures": figures, "presets": PRESETS,
-        "chart_rows": _chart(visit, figures),
+        "chart_rows": _chart(visit, figures), "needs_details": details is not None and details.method is None,
     }  # fmt: skip
     return Shown("dashboard/start.html", model)
 
@@ -80,24 +80,11 @@ async def show_commission(visit: PartnerVisit) -> Shown:
     return Shown("dashboard/commission.html", model)
 
 
-@dashboard.get(DASHBOARD + "/payouts")
-async def show_payouts(visit: PartnerVisit) -> Shown:
-    """Show what was paid, and what the next payout waits for."""
-    balances, waiting = await asyncio.gather(visit.books.balances(), visit.books.waiting())
-    try:
-        payments, following = await visit.books.payments(visit.query)
-    except RejectedError as error:
-        visit.refuse(error)
-        payments, following = [], None
-    purses = _purses(balances, waiting, visit.program)
-    return Shown("dashboard/payouts.html", {"purses": purses, "payments": payments, "next_cursor": following})
-
-
 def _differs(exact: str, rounded: Money) -> bool:
     return Decimal(exact) != Decimal(rounded.amount)
 
 
-def _purses(balances: Sequence[Balance], waiting: Sequence[WaitingCommissions], program: Program) -> list[Purse]:
+def purses_of(balances: Sequence[Balance], waiting: Sequence[WaitingCommissions], program: Program) -> list[Purse]:
     """Return what is owed in each currency, the program's own first."""
     ordered = sorted(balances, key=lambda balance: (balance.currency != program.currency, balance.currency))
     return [_purse(balance, waiting, program) for balance in ordered]

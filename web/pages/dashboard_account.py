@@ -1,7 +1,6 @@
 """A partner's own account: who the program knows them as, and another password."""
 
 from functools import partial
-from http import HTTPStatus
 
 from aiohttp import web
 
@@ -10,9 +9,10 @@ from schemas.errors import RejectedError
 from web.api.calls import THREADS
 from web.attempts import ATTEMPTS
 from web.pages.forms import Refusal
-from web.pages.login import raw, unlike, waits
+from web.pages.login import raw, unlike
 from web.pages.partner_login import DASHBOARD, place_of
 from web.pages.partner_visits import PartnerVisit, partner_door
+from web.pages.password_again import password_again
 from web.pages.render import Shown
 from web.pages.table import PageTable, see_other
 from web.passwords import HASHING
@@ -43,20 +43,12 @@ async def change_password(visit: PartnerVisit) -> Shown | web.StreamResponse:
 async def _change(visit: PartnerVisit) -> web.StreamResponse | None:
     """Return the answer, or None where the visit has the refusal. Raises RejectedError for a password that is weak."""
     request, ledger = visit.request, visit.request.app[SERVICES].ledger
+    password = raw(visit.form)
+    visit.refusal = unlike(visit.form) or await password_again(visit, "The password was not changed.")
+    if visit.refusal is not None or password is None:
+        return None
     login = (await place_of(request)).login
     name_mac = request.app[ATTEMPTS].name_of("partner", login.merchant_id, login.partner_id)
-    current, password = raw(visit.form, "current"), raw(visit.form)
-    visit.refusal = _refusal("is needed") if current is None else unlike(visit.form)
-    if visit.refusal is not None or current is None or password is None:
-        return None
-    # Whoever found an open browser may not guess here, either.
-    visit.refusal = await waits(request, name_mac, visit.now)
-    if visit.refusal is not None:
-        return None
-    if not (await request.app[HASHING].verify(login.hash, current)).right:
-        request.app[ATTEMPTS].failed(request)
-        visit.refusal = _refusal("is not right")
-        return None
     hashed = await request.app[HASHING].hash_new(password, (login.email, visit.partner.name, visit.program.name))
     change = partial(
         partner_logins.change_password, ledger, login, hashed, came=origin_of(request), name_mac=name_mac,
@@ -65,7 +57,3 @@ async def _change(visit: PartnerVisit) -> web.StreamResponse | None:
     response = see_other(visit.to("account") + "?told=password_changed")
     set_cookie(response, PARTNER_COOKIE, await request.app[THREADS].run(change))
     return response
-
-
-def _refusal(message: str) -> Refusal:
-    return Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "The password was not changed.", {"current": message})

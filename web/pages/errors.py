@@ -10,7 +10,7 @@ from web.pages.strangers import Stranger
 from web.request_ids import request_id_of
 
 # What is asked by programs, whatever they say that they accept.
-_PROGRAMS = ("/api/", "/static/", "/live", "/healthz", "/readyz", "/metrics")
+_PROGRAMS = ("/api/", "/hooks/", "/static/", "/live", "/healthz", "/readyz", "/metrics")
 
 _SENTENCES = {
     HTTPStatus.BAD_REQUEST: "The browser sent something that cannot be read.",

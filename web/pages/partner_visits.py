@@ -16,10 +16,13 @@ from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
 from aiohttp import hdrs, web
+from pydantic import BaseModel
 
 from schemas.api import Query, Scope
 from schemas.api_answers import Balance, Commission, CommissionStory, Coupon, Metrics, Partner, Program
 from schemas.api_commissions import PaidMark
+from schemas.api_payout_details import PayoutDetails, StripeLink, StripeStanding
+from schemas.api_payouts import Payout, PayoutRun, PayoutStory, RunLine
 from schemas.api_statements import Statement, StatementMonth, WaitingCommissions
 from schemas.errors import NotFoundError, RejectedError
 from web.api import RESOURCES
@@ -31,6 +34,16 @@ from web.api.coupons import list_coupons
 from web.api.metrics import show_metrics
 from web.api.paid_marks import list_paid_marks
 from web.api.partners import show_partner
+from web.api.payout_details import (
+    change_payout_details,
+    check_stripe,
+    link_to_stripe,
+    remove_payout_details,
+    show_payout_details,
+)
+from web.api.payout_rails import list_payout_rails
+from web.api.payout_runs import make_payout_run
+from web.api.payouts import list_payouts, show_payout
 from web.api.program import show_program
 from web.api.routes import Handler, Route
 from web.api.statements import list_statements, list_waiting, show_statement
@@ -81,6 +94,8 @@ class OwnBooks:
         self.position: int | None = None
         self._request = request
         self._reader = Reader(session.merchant_id, session.partner_id)
+        # Of its own payouts a partner knows more than somebody who only reads the merchant's books: where they go.
+        self._payee = Reader(session.merchant_id, session.partner_id, frozenset({"read", "payouts"}))
         self._me = {"partner_id": session.partner_id}
 
     async def program(self) -> Program:
@@ -121,6 +136,61 @@ class OwnBooks:
         page = await self._ask(list_paid_marks, _only(asked, "cursor", "limit") | self._me)
         return page.data, page.next_cursor
 
+    async def payouts(self, asked: Mapping[str, Any]) -> tuple[list[Payout], str | None]:
+        """Return a page of payouts, newest first, and its next cursor; `asked` may have filters but for whose."""
+        filters = _only(asked, "status", "from", "to", "currency", "transaction_id", "cursor", "limit")
+        page = await self._ask(list_payouts, filters | self._me)
+        return page.data, page.next_cursor
+
+    async def payout(self, payout_id: str) -> PayoutStory:
+        """Return one payout. Raises NotFoundError where it is another's, as where there is none."""
+        story: PayoutStory = await self._ask(show_payout, path={"payout_id": payout_id}, reader=self._payee)
+        if story.partner_id != self._reader.partner_id:
+            raise NotFoundError("payout", payout_id)
+        return story
+
+    async def commissions_of(
+        self, payout: PayoutStory, asked: Mapping[str, Any]
+    ) -> tuple[list[Commission], str | None]:
+        """Return a page of what one of the own payouts pays, and its next cursor."""
+        page = await self._ask(
+            list_commissions, _only(asked, "cursor", "limit") | self._me | {"payout_id": payout.id}
+        )  # fmt: skip
+        return page.data, page.next_cursor
+
+    async def prospects(self) -> list[RunLine]:
+        """Return what a payout run would pay now, per currency, or why not. Raises ConflictError where none can."""
+        body = {"dry_run": True, "partner_ids": [self._reader.partner_id]}
+        run: PayoutRun = await self._ask(make_payout_run, body=body, reader=self._payee)
+        return [line for line in run.lines or () if line.partner_id == self._reader.partner_id]
+
+    async def payout_rails(self) -> list[str]:
+        """Return the ways on which payouts can go out now."""
+        return [rail.name for rail in (await self._ask(list_payout_rails)).data if rail.usable]
+
+    async def payout_details(self) -> PayoutDetails | None:
+        """Return how the partner is paid, masked; None where the program pays by hand only."""
+        if self._request.app[SERVICES].paying is None:
+            return None
+        return await self._ask(show_payout_details, path=self._me, reader=self._payee)  # type: ignore[no-any-return]
+
+    async def change_payout_details(self, told: Mapping[str, Any]) -> None:
+        """Have the partner paid that way. Raises RejectedError at what is wrong."""
+        await self._ask(change_payout_details, path=self._me, body=told, reader=self._payee)
+
+    async def remove_payout_details(self) -> None:
+        """Forget how the partner is paid. Raises NotFoundError where that is not known."""
+        await self._ask(remove_payout_details, path=self._me, reader=self._payee)
+
+    async def stripe_link(self) -> str:
+        """Return where the partner enters its details at Stripe. Raises RejectedError where there is no way there."""
+        link: StripeLink = await self._ask(link_to_stripe, path=self._me, reader=self._payee)
+        return str(link.url)
+
+    async def stripe_standing(self) -> StripeStanding:
+        """Return what Stripe says of the partner's account now. Raises NotFoundError where none was opened."""
+        return await self._ask(check_stripe, path=self._me, reader=self._payee)  # type: ignore[no-any-return]
+
     async def codes(self) -> list[Coupon]:
         """Return the coupon codes that are the partner's now."""
         page = await self._ask(list_coupons, {"limit": str(_CODES_MAX)}, path=self._me)
@@ -135,21 +205,31 @@ class OwnBooks:
         return await self._ask(show_statement, _only(asked, "currency"), path={**self._me, "month": month})  # type: ignore[no-any-return]
 
     async def _ask(
-        self, handler: Handler, query: Mapping[str, Any] | None = None, *, path: Mapping[str, str] | None = None
+        self,
+        handler: Handler,
+        query: Mapping[str, Any] | None = None,
+        *,
+        path: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        reader: Reader | None = None,
     ) -> Any:
-        route = _ROUTES[handler]
-        self._reader.check(route.scope)
-        reply = await handler(self._call(route, validated(route.query, query or {}, root="query"), path or {}))
+        route, asking = _ROUTES[handler], reader or self._reader
+        asking.check(route.scope)
+        told = None if route.body is None else validated(route.body, dict(body or {}), root="$")
+        call = self._call(route, asking, validated(route.query, query or {}, root="query"), told, path or {})
+        reply = await handler(call)
         if reply.position is not None:
             self.position = reply.position if self.position is None else min(self.position, reply.position)
         return reply.body
 
-    def _call(self, route: Route, query: Query | Any, path: Mapping[str, str]) -> Call[Any, Any]:
+    def _call(
+        self, route: Route, reader: Reader, query: Query | Any, body: BaseModel | None, path: Mapping[str, str]
+    ) -> Call[Any, Any]:
         app = self._request.app
         services = app[SERVICES]
         return Call(
-            services=services, intake=app[INTAKE], threads=app[THREADS], arrivals=app[ARRIVALS], key=self._reader,
-            now=services.now(), request_id=request_id_of(self._request), path=path, query=query, body=None,
+            services=services, intake=app[INTAKE], threads=app[THREADS], arrivals=app[ARRIVALS], key=reader,
+            now=services.now(), request_id=request_id_of(self._request), path=path, query=query, body=body,
             status=route.status, idempotency_key=None, fingerprint=b"",
         )  # fmt: skip
 

@@ -28,6 +28,7 @@ from web.api.partners import (
     show_partner,
     show_standings,
 )
+from web.api.payouts import hold_payouts, list_payouts, release_payouts, show_payout_standing, write_off
 from web.api.routes import Handler
 from web.pages.charts import ChartRow, rows_of
 from web.pages.currencies import own_first
@@ -35,6 +36,7 @@ from web.pages.days import start_of_day, today
 from web.pages.doors import user_door
 from web.pages.forms import Form
 from web.pages.listings import listed
+from web.pages.partner_details import details_of
 from web.pages.ranges import preset
 from web.pages.render import Shown
 from web.pages.table import PageTable
@@ -53,6 +55,11 @@ _MOVES: Mapping[str, tuple[Handler, str]] = {
     "pause": (pause_partner, "partner_paused"),
     "reinstate": (reinstate_partner, "partner_reinstated"),
     "ban": (ban_partner, "partner_banned"),
+}
+# The same of what is paid to it.
+_PAYOUT_MOVES: Mapping[str, tuple[Handler, str]] = {
+    "hold-payouts": (hold_payouts, "payouts_held"),
+    "release-payouts": (release_payouts, "payouts_released"),
 }
 
 
@@ -129,8 +136,14 @@ async def show_one(visit: Visit) -> Shown:
         visit.ask(list_rates, path=path),
         visit.ask(list_notes, path=path),
         visit.ask(show_history, path=path),
+        details_of(visit, partner.id),
+        visit.ask(list_payouts, of | {"limit": _FEW}),
+        visit.ask(show_payout_standing, path=path),
     )
-    names = ("balances", "latest", "paid", "customers", "coupons", "rates", "notes", "history")
+    names = (
+        "balances", "latest", "paid", "customers", "coupons", "rates", "notes", "history", "details", "payouts",
+        "standing",
+    )  # fmt: skip
     model = dict(zip(names, answers, strict=True))
     model["balances"] = own_first(visit, model["balances"].data)
     figures = await _figures(visit, partner, model["balances"])
@@ -171,6 +184,19 @@ async def move(visit: Visit) -> Shown | web.StreamResponse:
     """Approve, reject, pause, reinstate or ban a partner."""
     handler, told = _MOVES[visit.path["move"]]
     return await _done(visit, handler, visit.form.body("reason"), told)
+
+
+@partner_pages.post(_ONE + "/{move:hold-payouts|release-payouts}")
+async def move_payouts(visit: Visit) -> Shown | web.StreamResponse:
+    """Send a partner nothing more, or let it be paid again."""
+    handler, told = _PAYOUT_MOVES[visit.path["move"]]
+    return await _done(visit, handler, visit.form.body("reason"), told, "payouts")
+
+
+@partner_pages.post(_ONE + "/write-off")
+async def forgive(visit: Visit) -> Shown | web.StreamResponse:
+    """Forgive a partner what it owes in a currency."""
+    return await _done(visit, write_off, visit.form.body("currency", "reason"), "balance_written_off", "payouts")
 
 
 @partner_pages.post(_ONE + "/dashboard-link")

@@ -1,144 +1,135 @@
-"""Payouts as far as they go without rails: what is due to whom, and what was paid by hand."""
+"""Payouts as they stand: what is due, who can be paid now and who not, what needs a person, what went out lately."""
 
 import asyncio
-from decimal import Decimal
-from typing import Any
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
 from schemas.api import Page
-from schemas.api_answers import Balance, Commission
-from schemas.api_commissions import BULK_MAX, BulkResult
-from schemas.errors import NotFoundError
-from schemas.money import Money
-from web.api.balances import list_balances
-from web.api.commissions import list_commissions, move_commissions
-from web.api.paid_marks import list_paid_marks
+from schemas.api_figures import Waiting
+from schemas.api_payouts import Payout, PayoutRun
+from web.api.bank_batches import list_bank_orders
+from web.api.payout_rails import list_payout_rails
+from web.api.payout_runs import list_payout_runs, make_payout_run
+from web.api.payouts import list_payouts
+from web.api.program_figures import show_program_balances, show_waiting
+from web.pages.currencies import own_first
 from web.pages.doors import user_door
 from web.pages.listings import listed
 from web.pages.names import partner_names
+from web.pages.payouts_by_hand import show_outside
 from web.pages.render import Shown
 from web.pages.table import PageTable
 from web.pages.visits import Visit
 
 payout_pages = PageTable(user_door)
 
-# How many commissions one form marks: the next ones are marked by the next form, with the same reference.
-_MARKED_MAX = 500
-_LATEST = 10
-_OWING_MAX = 50
+# What is shown of each list, before the list itself is a better place to look.
+_RUNS, _LATEST = 5, 8
+# Among so many of the newest runs are those that wait for an approval.
+_RUNS_ASKED = 20
+# How far what needs a person is counted.
+_COUNTED = 100
+STATUSES = (
+    "requested", "approved", "submitting", "submitted", "held", "review", "processed", "failed", "returned", "cancelled"
+)  # fmt: skip
+"""The states of a payout, in the order in which it goes through them."""
+
+
+class Count(NamedTuple):
+    """How many there are of something; `more`: at least so many. Nothing is false."""
+
+    number: int
+    more: bool
+
+    def __bool__(self) -> bool:
+        """Return whether there is any."""
+        return self.number > 0
 
 
 @payout_pages.get("/payouts")
-async def show_payouts(visit: Visit) -> Shown:
-    """Show what is due per partner and currency, who owes something, and what was marked as paid lately."""
-    due, owing, marks = await asyncio.gather(
-        listed(visit, list_balances, dict(visit.query) | {"payable": "positive"}),
-        visit.ask(list_balances, {"payable": "negative", "limit": _OWING_MAX}),
-        visit.ask(list_paid_marks, {"limit": _LATEST}),
+async def show_payouts(visit: Visit) -> Shown | web.StreamResponse:
+    """Show what is due and who can be paid now; where nothing pays partners, what is marked as paid by hand."""
+    if visit.services.paying is None:
+        return await show_outside(visit)
+    may = visit.can("payouts")
+    rails, preview, owed, runs, latest, waiting = await asyncio.gather(
+        visit.ask(list_payout_rails),
+        _preview(visit) if may else _nothing(),
+        visit.ask(show_program_balances),
+        visit.ask(list_payout_runs, {"limit": _RUNS_ASKED}),
+        visit.ask(list_payouts, {"limit": _LATEST}),
+        visit.ask(show_waiting),
     )
-    whose = [each.partner_id for each in (*due.data, *owing.data, *marks.data)]
+    needs, missed_on = await _needs(visit, waiting), waiting.payout_run_missed_on
+    approvals = [run for run in runs.data if run.status == "prepared" and run.needs_approval]
     model = {
-        "due": due, "owing": owing, "marks": marks, "names": await partner_names(visit, whose),
-        "minimums": {each.currency: minimum(visit, each.currency) for each in due.data},
-        "below": {(each.partner_id, each.currency) for each in due.data if is_below(visit, each)},
+        "may": may, "rails": rails.data, "usable": [rail.name for rail in rails.data if rail.usable],
+        "preview": preview,
+        # It pays what was payable when its day began: up to the end of the day before.
+        "missed_until": missed_on and missed_on - timedelta(days=1), "missed_on": missed_on,
+        "owed": own_first(visit, owed.data),
+        "runs": runs.data[:_RUNS], "latest": latest.data, "approvals": approvals, "needs": needs,
+        "anything": approvals or missed_on or any(needs.values()),
+        "names": await partner_names(visit, [each.partner_id for each in latest.data]),
     }  # fmt: skip
-    return Shown("payouts/list.html", model)
+    return Shown("payouts/now.html", model)
 
 
-@payout_pages.get("/payouts/history")
-async def show_history(visit: Visit) -> Shown:
-    """Show everything that was marked as paid by hand, and taken back."""
-    marks = await listed(visit, list_paid_marks)
-    partner_id = visit.query.get("partner_id")
-    names = await partner_names(visit, [partner_id, *(each.partner_id for each in marks.data)])
-    return Shown("payouts/history.html", {"marks": marks, "names": names, "partner_id": partner_id})
+@payout_pages.get("/payouts/all")
+async def show_all(visit: Visit) -> Shown:
+    """Show every payout, the newest first, narrowed by the address's filters."""
+    payouts: Page[Payout] = await listed(visit, list_payouts)
+    whose = [visit.query.get("partner_id"), *(each.partner_id for each in payouts.data)]
+    model = {"payouts": payouts, "names": await partner_names(visit, whose), "statuses": STATUSES}
+    return Shown("payouts/all.html", model)
 
 
-@payout_pages.get("/payouts/pay")
-async def show_payment(visit: Visit) -> Shown:
-    """Show what marking all approved commissions of a partner as paid would do, to the cent."""
-    visit.session.check("payouts")
-    return await _payment(visit)
+async def _nothing() -> None:
+    return None
 
 
-@payout_pages.post("/payouts/pay")
-async def mark_all_paid(visit: Visit) -> Shown | web.StreamResponse:
-    """Mark exactly those commissions as paid that the page has shown, and say what became of each that could not be.
-
-    Sent twice it does nothing more; where it breaks off, the page shows what is left.
-    """
-    body = visit.form.body("reference", "note") | {"action": "mark-paid"}
-    ids = visit.form.all("order_ids")
-    results: list[BulkResult] = []
-    for part, first in enumerate(range(0, max(len(ids), 1), BULK_MAX)):
-        done = await visit.attempt(move_commissions, body | {"order_ids": ids[first : first + BULK_MAX]}, part=part)
-        if done.refusal:
-            return await _payment(visit)
-        results += done.body.results
-    failed = [each for each in results if not each.ok]
-    left = await _approved(visit)
-    if not failed and not left.data:
-        return visit.moved("/payouts", told="all_marked_paid")
-    model = {
-        "failed": failed, "marked": len(results) - len(failed), "sums": _sums(results), "left": bool(left.data),
-        "reference": visit.form.text("reference"),
-    }  # fmt: skip
-    return Shown("payouts/marked.html", await _whose(visit) | model)
-
-
-async def _payment(visit: Visit) -> Shown:
-    whose, approved = await asyncio.gather(_whose(visit), _approved(visit, _MARKED_MAX))
-    currency = whose["balance"].currency
-    together = sum(Decimal(each.commission.amount) for each in approved.data)
-    model = {
-        "commissions": approved.data, "more": approved.next_cursor is not None,
-        "together": Money(amount=str(together), currency=currency), "minimum": minimum(visit, currency),
-        "below": is_below(visit, whose["balance"]),
-    }  # fmt: skip
-    return Shown("payouts/pay.html", whose | model)
-
-
-async def _whose(visit: Visit) -> dict[str, Any]:
-    """Return the partner's name and balance. Raises NotFoundError where the partner has none in this currency."""
-    partner_id, currency = visit.query.get("partner_id", ""), visit.query.get("currency", "")
-    found: Page[Balance] = await listed(visit, list_balances, {"partner_id": partner_id, "currency": currency})
-    if not partner_id or not currency or not found.data:
-        raise NotFoundError("balance", f"{partner_id} {currency}")
-    names = await partner_names(visit, [partner_id])
-    return {"partner_id": partner_id, "name": names[partner_id], "balance": found.data[0]}
-
-
-async def _approved(visit: Visit, most: int = 1) -> Page[Commission]:
-    """Return the partner's approved commissions, the newest first, at most so many."""
-    asked = {"partner_id": visit.query.get("partner_id"), "currency": visit.query.get("currency"), "status": "approved"}
-    found: list[Commission] = []
-    cursor = None
-    while len(found) < most:
-        limit = min(most - len(found), 200)
-        page: Page[Commission] = await visit.ask(list_commissions, asked | {"cursor": cursor, "limit": limit})
-        found += page.data
-        cursor = page.next_cursor
-        if cursor is None:
-            break
-    return Page(data=found, next_cursor=cursor)
-
-
-def minimum(visit: Visit, currency: str) -> Money | None:
-    """Return what a partner must be owed by the terms before it is paid out, None: nothing in particular."""
-    amount = visit.program.terms.minimum_payout.get(currency)
-    return None if amount is None else Money(amount=amount, currency=currency)
-
-
-def is_below(visit: Visit, balance: Balance) -> bool:
-    """Return whether less is payable than what the terms ask for."""
-    least = minimum(visit, balance.currency)
-    return least is not None and Decimal(balance.payable.amount) < Decimal(least.amount)
-
-
-def _sums(results: list[BulkResult]) -> Money | None:
-    """Return what the commissions that were marked are together, None where none was."""
-    marked = [each.commission for each in results if each.ok and each.commission]
-    if not marked:
+async def _preview(visit: Visit) -> PayoutRun | None:
+    """Return what a run of everybody would be now."""
+    done = await visit.attempt(make_payout_run, {"dry_run": True})
+    found: PayoutRun | None = done.body
+    # What was refused, if anything, is the preview, and no form of this page.
+    visit.refusal = None
+    if found is None or not (found.totals or found.out):
         return None
-    return Money(amount=str(sum(Decimal(each.amount) for each in marked)), currency=marked[0].currency)
+    return found.model_copy(update={"totals": own_first(visit, found.totals)})
+
+
+async def _needs(visit: Visit, waiting: Waiting) -> Mapping[str, Count]:
+    """Return how much there is of each thing that only a person can do."""
+    held, requested, approved, bank = await asyncio.gather(
+        _payouts(visit, status="held"),
+        _payouts(visit, status="requested", rail="manual"),
+        _payouts(visit, status="approved", rail="manual"),
+        _waiting_orders(visit),
+    )
+    # Those that wait for an approval are nothing to be paid yet.
+    free = [each for each in requested.data if not each.needs_approval]
+    return {
+        "review": Count(waiting.payouts_in_review, more=False), "held": _count(held), "bank": bank,
+        "manual_requested": Count(len(free), requested.next_cursor is not None), "manual_approved": _count(approved),
+        "findings": Count(waiting.payout_findings_open, more=False),
+    }  # fmt: skip
+
+
+async def _payouts(visit: Visit, **query: str) -> Page[Payout]:
+    page: Page[Payout] = await visit.ask(list_payouts, query | {"limit": _COUNTED})
+    return page
+
+
+async def _waiting_orders(visit: Visit) -> Count:
+    """Return how many bank transfers are in no file yet; those who may not pay are not told."""
+    if not visit.can("payouts"):
+        return Count(0, more=False)
+    return _count(await visit.ask(list_bank_orders, {"state": "waiting", "limit": _COUNTED}))
+
+
+def _count(page: Page[Any]) -> Count:
+    return Count(len(page.data), page.next_cursor is not None)

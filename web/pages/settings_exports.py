@@ -14,6 +14,8 @@ export_pages = PageTable(user_door)
 
 JOURNAL = "journal"
 _KIND = ".csv"
+# What is no list has one kind of file: that of payments by hand is where they wait.
+_OF_LISTS = ".jsonl"
 
 
 class Export(NamedTuple):
@@ -30,7 +32,7 @@ def exports() -> list[Export]:
     return [
         Export(path.removesuffix(_KIND), route.summary, route.scope, "from_" in route.query.model_fields)
         for path, route in sorted(FILES.items())
-        if path.endswith(_KIND)
+        if path.endswith(_KIND) and path.removesuffix(_KIND) + _OF_LISTS in FILES
     ]
 
 

@@ -20,9 +20,15 @@ from web.pages.visits import Visit
 
 program_pages = PageTable(user_door)
 
-_CHOICES = ("approval", "base", "fixed_on_partial_refund", "self_referral")
+_CHOICES = ("approval", "base", "fixed_on_partial_refund", "self_referral", "payout_approval")
 _LIMITS = ("max_orders_per_customer", "max_months_per_customer")
 _CURRENCY = re.compile("[A-Z]{3}", re.ASCII)
+# Each kind of schedule has a field of its own for its day.
+_SCHEDULE_FIELDS = {
+    "payout_schedule.day": "payout_schedule.month.day",
+    "payout_schedule.weekday": "payout_schedule.week.weekday",
+    "payout_schedule.on": "payout_schedule.once.on",
+}
 _NEW_CURRENCY, _NEW_AMOUNT = "minimum_new_currency", "minimum_new_amount"
 
 
@@ -76,6 +82,7 @@ def _change(form: Form) -> dict[str, Any]:
     body: dict[str, Any] = {name: form.text(name) for name in _CHOICES}
     body["hold_days"] = whole(form.text("hold_days"))
     body |= {name: whole(form.text(name)) for name in _LIMITS}
+    body |= {"payout_schedule": _schedule(form), "payout_letters": form.all("payout_letters")}
     least = dict(form.body().get("minimum_payout", {}))
     new = form.text(_NEW_CURRENCY)
     if new is not None or form.text(_NEW_AMOUNT) is not None:
@@ -83,11 +90,25 @@ def _change(form: Form) -> dict[str, Any]:
     return body | {"minimum_payout": least}
 
 
+def _schedule(form: Form) -> dict[str, Any] | None:
+    """Return the days of payouts, of which only the field that belongs to the choice counts."""
+    every = form.text("payout_schedule.every")
+    if every is None:
+        return None
+    told: dict[str, Any] = {"every": every}
+    for name in ("day", "weekday", "on"):
+        typed = form.text(f"payout_schedule.{every}.{name}")
+        if typed is not None:
+            told[name] = whole(typed) if name == "day" else typed
+    return told
+
+
 def _beside_what_was_typed(form: Form, refusal: Refusal) -> Refusal:
-    """Return the refusal with what is wrong with the added minimum at the fields in which that was typed."""
+    """Return the refusal with what is wrong at the fields in which it was typed: the added minimum, the days."""
     currency = form.text(_NEW_CURRENCY) or ""
     faults = {}
-    for name, message in refusal.faults.items():
+    for told, message in refusal.faults.items():
+        name = _SCHEDULE_FIELDS.get(told, told)
         if form.has(name) or not name.startswith("minimum_payout"):
             faults[name] = message
         elif "currency" in message or not _CURRENCY.fullmatch(currency.upper()):

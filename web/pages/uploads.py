@@ -83,6 +83,21 @@ async def the_file(request: web.Request) -> AsyncIterator[Upload]:
         yield upload
 
 
+async def file_bytes(request: web.Request, bytes_max: int) -> bytes:
+    """Return the file of the form.
+
+    Raises RejectedError `no_file`, TooLargeError, TooSlowError, MalformedError.
+    """
+    if not name_of(request):
+        raise RejectedError.at(f"$.{FIELD}", "no_file", "choose a file")
+    found = bytearray()
+    async for piece in _pieces(request):
+        found += piece
+        if len(found) > bytes_max:
+            raise TooLargeError("body_too_large", f"the file has more than {bytes_max} bytes")
+    return bytes(found)
+
+
 async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
     part = request[_INCOMING].part
     if hdrs.CONTENT_TRANSFER_ENCODING in part.headers or hdrs.CONTENT_ENCODING in part.headers:

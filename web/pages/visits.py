@@ -162,6 +162,20 @@ class Visit:
         await self._reached(reply.position)
         return Done(_body_of(route, reply), None)
 
+    async def answered(
+        self, handler: Handler, body: Mapping[str, Any] | None = None, *, path: Mapping[str, str] | None = None
+    ) -> Done | None:
+        """Return how the command ended that this form has run already, None where it has not, or said other things."""
+        route = ROUTES[handler]
+        self.session.check(route.scope)
+        try:
+            told = None if route.body is None else validated(route.body, dict(body or {}), root="$")
+            call = self._call(route, path, Query(), told)
+            earlier = call.idempotency_key and await call.answered_before(call.idempotency_key)
+        except RejectedError:
+            return None
+        return Done(_body_of(route, earlier), None) if earlier else None
+
     async def _run(self, handler: Handler, call: Call[Any, Any]) -> Reply:
         call.key.check(ROUTES[handler].scope)
         reply = await handler(call)
@@ -169,9 +183,9 @@ class Visit:
             self.position = reply.position if self.position is None else min(self.position, reply.position)
         return reply
 
-    def call_of(self, route: Route, query: BaseModel) -> Call[Any, Any]:
+    def call_of(self, route: Route, query: BaseModel, *, path: Mapping[str, str] | None = None) -> Call[Any, Any]:
         """Return the call that a file of the API answers."""
-        return self._call(route, None, query, None)
+        return self._call(route, path, query, None)
 
     def _call(
         self, route: Route, path: Mapping[str, str] | None, query: BaseModel, body: BaseModel | None, part: int = 0

@@ -65,6 +65,23 @@
     if (part.matches("[data-waits]") && part.matches(":focus-within, :has(details[open])")) event.preventDefault();
   });
 
+  // A part that is dear to make asks for itself at most every few seconds: <div id="figures" data-pause-s="5"
+  // hx-trigger="books from:body, again">. What comes meanwhile is asked for when the pause is over.
+  const asked = new Map();
+  const later = new Map();
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const { id, dataset } = event.detail.elt;
+    if (!dataset.pauseS || event.defaultPrevented) return;
+    clearTimeout(later.get(id));
+    const leftMs = (asked.get(id) ?? -Infinity) + Number(dataset.pauseS) * 1000 - performance.now();
+    if (leftMs <= 0) {
+      asked.set(id, performance.now());
+      return;
+    }
+    event.preventDefault();
+    later.set(id, setTimeout(() => document.getElementById(id)?.dispatchEvent(new CustomEvent("again")), leftMs));
+  });
+
   // How much of a file has been sent; what the server does with it after that, nobody can tell from here.
   document.addEventListener("htmx:xhr:progress", (event) => {
     const bar = event.target.querySelector && event.target.querySelector("[data-upload]");

@@ -6,6 +6,37 @@ WHERE
     AND NOT starts_with(originator_id, 'notice/')
     AND NOT starts_with(originator_id, 'payout');
 
+-- Each run as its stream says it is, written in the transaction of its events. `cause`, `approved_cause`: who made it, and approved it.
+-- `due_at`: a worker has something left to do about it.
+CREATE TABLE ledger.payout_runs (
+    merchant_id text COLLATE "C" NOT NULL,
+    run_id text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    needs_approval boolean NOT NULL,
+    cut_off_at timestamptz NOT NULL,
+    partners_in bigint NOT NULL,
+    partners_out bigint NOT NULL,
+    prepared_at timestamptz NOT NULL,
+    cause text COLLATE "C" NOT NULL,
+    approved_at timestamptz,
+    approved_cause text COLLATE "C",
+    cancelled_because text,
+    version bigint NOT NULL DEFAULT 1,
+    due_at timestamptz,
+    PRIMARY KEY (merchant_id, run_id)
+);
+CREATE INDEX payout_runs_due ON ledger.payout_runs (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX payout_runs_in_order ON ledger.payout_runs (merchant_id, prepared_at, run_id);
+
+-- Programs that pay by themselves: when the day comes whose run is to be made (`due_at`), and since when that is their schedule.
+CREATE TABLE ledger.payout_schedules (
+    merchant_id text COLLATE "C" PRIMARY KEY,
+    since_at timestamptz NOT NULL,
+    due_at timestamptz,
+    missed_on date
+) WITH (fillfactor = 70);
+CREATE INDEX payout_schedules_due ON ledger.payout_schedules (due_at) WHERE due_at IS NOT NULL;
+
 -- What a run froze: who is in, who is out and why. `payout_id` is the same for ever; `requested` once it is on the books.
 CREATE TABLE ledger.payout_lines (
     merchant_id text COLLATE "C" NOT NULL,
@@ -41,11 +72,19 @@ CREATE TABLE ledger.payouts (
     returned_minor bigint NOT NULL DEFAULT 0,
     requested_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
-    due_at timestamptz
+    due_at timestamptz,
+    needs_approval boolean NOT NULL,
+    commissions bigint NOT NULL,
+    transaction_id text COLLATE "C",
+    reason text,
+    processed_at timestamptz
 ) WITH (fillfactor = 50);
 CREATE UNIQUE INDEX payouts_one_open ON ledger.payouts (merchant_id, partner_id, currency) WHERE is_open;
 CREATE INDEX payouts_due ON ledger.payouts (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX payouts_of_run ON ledger.payouts (merchant_id, run_id);
+CREATE INDEX payouts_in_order ON ledger.payouts (merchant_id, requested_at, payout_id);
+CREATE INDEX payouts_of_partner ON ledger.payouts (merchant_id, partner_id, requested_at, payout_id);
+CREATE INDEX payouts_by_transaction ON ledger.payouts (merchant_id, transaction_id) WHERE transaction_id IS NOT NULL;
 CREATE INDEX payouts_by_reference ON ledger.payouts (reference) WHERE reference IS NOT NULL;
 
 -- What a person confirmed with: one transaction pays one payout.
@@ -78,6 +117,17 @@ CREATE TABLE ledger.payout_freezes (
     frozen_at timestamptz NOT NULL,
     PRIMARY KEY (merchant_id, partner_id)
 );
+-- Every time that somebody froze a partner, or let it be paid again: who, when and why.
+CREATE TABLE ledger.payout_freeze_changes (
+    sequence bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    merchant_id text COLLATE "C" NOT NULL,
+    partner_id text COLLATE "C" NOT NULL,
+    frozen boolean NOT NULL,
+    reason text NOT NULL,
+    cause text COLLATE "C" NOT NULL,
+    changed_at timestamptz NOT NULL
+);
+CREATE INDEX payout_freeze_changes_of_partner ON ledger.payout_freeze_changes (merchant_id, partner_id, sequence);
 
 -- Who is paid by a payout, and what is sent: sealed with a key that is not in the database.
 CREATE TABLE people.payout_payees (
@@ -96,6 +146,21 @@ CREATE TABLE people.payout_attempts (
     PRIMARY KEY (merchant_id, payout_id, attempt)
 );
 
+-- What is told of a payout (or of a run) by letter, and to whom: written with the event of that `number`, due until it has an outcome.
+CREATE TABLE people.payout_letters (
+    merchant_id text COLLATE "C" NOT NULL,
+    subject_id text COLLATE "C" NOT NULL,
+    number bigint NOT NULL,
+    to_id text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    told_at timestamptz NOT NULL,
+    due_at timestamptz,
+    tries integer NOT NULL DEFAULT 0,
+    outcome text COLLATE "C",
+    PRIMARY KEY (merchant_id, subject_id, number, to_id)
+) WITH (fillfactor = 70);
+CREATE INDEX payout_letters_due ON people.payout_letters (due_at) WHERE due_at IS NOT NULL;
+
 -- How a partner wants to be paid: every version of it, the newest counts. Sealed with a key that is not in the database; `method`
 -- and `details` are NULL where they were removed.
 CREATE TABLE people.payout_details (
@@ -108,6 +173,22 @@ CREATE TABLE people.payout_details (
     changed_by text NOT NULL,
     PRIMARY KEY (merchant_id, partner_id, number),
     CHECK ((method IS NULL) = (details IS NULL))
+);
+
+-- The connected account that was opened for a partner at Stripe, once: sealed, and found by its hash (ids are drawn by lot, and long).
+-- `wanted`: once Stripe says that it can be paid it becomes how the partner is paid. `transfers` is what Stripe said last.
+CREATE TABLE people.stripe_accounts (
+    merchant_id text COLLATE "C" NOT NULL,
+    partner_id text COLLATE "C" NOT NULL,
+    account bytea NOT NULL,
+    account_sha256 text COLLATE "C" NOT NULL UNIQUE,
+    opened_at timestamptz NOT NULL,
+    opened_by text NOT NULL,
+    wanted boolean NOT NULL,
+    transfers text,
+    blocked_by text,
+    asked_at timestamptz,
+    PRIMARY KEY (merchant_id, partner_id)
 );
 
 -- Bank transfers. The bank is told by file, so what is to be paid waits here: an order is put into one batch, and a batch is sealed:
@@ -147,6 +228,7 @@ CREATE TABLE people.bank_orders (
     moved_at timestamptz NOT NULL,
     CHECK ((state = 'waiting') <= (batch_id IS NULL))
 );
+CREATE INDEX bank_orders_in_order ON people.bank_orders (merchant_id, ordered_at, end_to_end_id);
 CREATE INDEX bank_orders_of_payout ON people.bank_orders (payout_id);
 CREATE INDEX bank_orders_waiting ON people.bank_orders (merchant_id, currency) WHERE state = 'waiting';
 CREATE INDEX bank_orders_of_batch ON people.bank_orders (batch_id) WHERE batch_id IS NOT NULL;
@@ -184,6 +266,74 @@ CREATE TABLE ledger.payout_switches (
     switched_at timestamptz NOT NULL
 );
 
+-- Reconciliation: each time that a rail was compared with its provider; of all merchants together, and of each of them.
+CREATE TABLE ledger.payout_reconciliations (
+    rail text COLLATE "C" NOT NULL,
+    began_at timestamptz NOT NULL,
+    since_at timestamptz NOT NULL,
+    until_at timestamptz NOT NULL,
+    finished_at timestamptz NOT NULL,
+    complete boolean NOT NULL,
+    reason text,
+    asked_by text NOT NULL,
+    matched bigint NOT NULL,
+    ours_only bigint NOT NULL,
+    theirs_only bigint NOT NULL,
+    differing bigint NOT NULL,
+    several bigint NOT NULL,
+    hints bigint NOT NULL,
+    PRIMARY KEY (rail, began_at)
+);
+CREATE TABLE ledger.payout_reconciliation_counts (
+    rail text COLLATE "C" NOT NULL,
+    merchant_id text COLLATE "C" NOT NULL,
+    matched bigint NOT NULL,
+    ours_only bigint NOT NULL,
+    theirs_only bigint NOT NULL,
+    differing bigint NOT NULL,
+    several bigint NOT NULL,
+    PRIMARY KEY (rail, merchant_id)
+);
+-- What does not agree. `merchant_id` is NULL where nobody knows whose it is: then it is the operator's. Once a person declared what it
+-- was, it stays resolved; what agreed again by itself is opened again when it does not.
+CREATE TABLE ledger.payout_findings (
+    finding_id text COLLATE "C" PRIMARY KEY,
+    rail text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    reason text COLLATE "C" NOT NULL,
+    merchant_id text COLLATE "C",
+    partner_id text COLLATE "C",
+    payout_id text COLLATE "C",
+    their_references text [] NOT NULL,
+    currency text COLLATE "C",
+    ours_minor bigint,
+    their_currency text COLLATE "C",
+    theirs_minor bigint,
+    first_seen_at timestamptz NOT NULL,
+    last_seen_at timestamptz NOT NULL,
+    resolved_at timestamptz,
+    resolved_by text,
+    declared text
+);
+CREATE INDEX payout_findings_open ON ledger.payout_findings (rail) WHERE resolved_at IS NULL;
+CREATE INDEX payout_findings_in_order ON ledger.payout_findings (merchant_id, first_seen_at, finding_id);
+-- When which rail is compared next; a worker that compares takes it for a while.
+CREATE TABLE ledger.payout_reconciling (
+    rail text COLLATE "C" PRIMARY KEY,
+    due_at timestamptz NOT NULL
+);
+
+-- The database in which payouts are at home. In a copy of it, or one that was restored, nothing is sent before somebody has compared it with
+-- the providers and moved it in; `seen_at` is when a worker was at home last.
+CREATE TABLE ledger.payout_home (
+    is_one boolean PRIMARY KEY DEFAULT true CHECK (is_one),
+    place text NOT NULL,
+    seen_at timestamptz NOT NULL,
+    moved_in_at timestamptz NOT NULL,
+    moved_in_by text NOT NULL,
+    declared text
+);
+
 -- The wall between merchants, as at the end of 0001. Hints are of no merchant before they are looked at: nobody reads them.
 DO $$
 DECLARE
@@ -204,4 +354,16 @@ BEGIN
     END LOOP;
 END
 $$;
-GRANT SELECT ON ledger.payout_lines, ledger.payouts, ledger.payout_freezes TO ledger_reader;
+GRANT SELECT ON ledger.payout_runs, ledger.payout_lines, ledger.payouts, ledger.payout_freezes, ledger.payout_freeze_changes
+TO ledger_reader;
+GRANT SELECT (merchant_id, missed_on) ON ledger.payout_schedules TO ledger_reader;
+GRANT SELECT ON ledger.payout_findings, ledger.payout_reconciliation_counts TO ledger_reader;
+GRANT SELECT (rail, began_at, since_at, until_at, finished_at, complete) ON ledger.payout_reconciliations TO ledger_reader;
+-- What is sealed stays out of the reader's sight.
+GRANT SELECT (
+    end_to_end_id, merchant_id, payout_id, amount_minor, currency, state, batch_id, reference, returned_minor, code, ordered_at, moved_at
+) ON people.bank_orders TO ledger_reader;
+GRANT SELECT (
+    batch_id, merchant_id, message_id, payments, amount_minor, currency, execution_on, sealed_at, sealed_by, xml_sha256, csv_sha256,
+    unsealed_at, unsealed_by, declared
+) ON people.bank_batches TO ledger_reader;

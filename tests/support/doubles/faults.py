@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,11 +14,13 @@ from aiohttp import web
 # `before`: it goes wrong although nothing was done. `after`: it was done, and the answer is lost.
 When = Literal["before", "after"]
 NEVER_S = 3_600
+MADE = web.RequestKey("made", str)
+"""Of a request: the fault that was made of it."""
 
 
 @dataclass
 class Fault:
-    """One fault, for one request."""
+    """One fault, for one request: the next one, or (`of`) the next one of this method."""
 
     kind: str
     when: When = "after"
@@ -25,6 +28,7 @@ class Fault:
     body: bytes = b""
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
+    of: str | None = None
 
 
 HTML = b"<!doctype html><title>Bad gateway</title><h1>502</h1>"
@@ -57,8 +61,16 @@ FAULTS = {
 """Faults after which nobody knows whether anything was paid, by name."""
 
 
+def next_fault(faults: deque[Fault], request: web.Request) -> Fault | None:
+    """Return the fault that the request meets, used up; None where it meets none."""
+    if not faults or faults[0].of not in (None, request.method):
+        return None
+    return faults.popleft()
+
+
 async def answer(fault: Fault, request: web.Request, done: Callable[[], Awaitable[web.Response]]) -> web.StreamResponse:
     """Answer as the fault has it, having done what was asked where it is one that comes after."""
+    request[MADE] = fault.kind
     real = await done() if fault.when == "after" else None
     if fault.kind == "silence":
         await asyncio.sleep(NEVER_S)

@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from tests.support.doubles import paypal_schema as schema
-from tests.support.doubles.faults import Fault, answer
+from tests.support.doubles.faults import Fault, answer, next_fault
+from tests.support.doubles.serving import serving
 
 CLIENT_ID, CLIENT_SECRET, WEBHOOK_ID = "double-client", "double-secret", "WH-DOUBLE"
 KEYS_LAST = timedelta(days=30)
@@ -119,9 +120,8 @@ class PayPalDouble:
             status, told = self._answer(request, body)
             return web.json_response(told, status=status)
 
-        if self.faults:
-            return await answer(self.faults.popleft(), request, done)
-        return await done()
+        fault = next_fault(self.faults, request)
+        return await (done() if fault is None else answer(fault, request, done))
 
     def _token(self, request: web.Request, body: bytes) -> web.Response:
         told = base64.b64encode(f"{CLIENT_ID}:{self.secret}".encode()).decode()
@@ -242,14 +242,5 @@ def _certificate() -> x509.Certificate:
 async def paypal_double() -> AsyncIterator[PayPalDouble]:
     """Yield PayPal, listening."""
     double = PayPalDouble()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", double.take)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        double.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with serving(double):
         yield double
-    finally:
-        await runner.cleanup()

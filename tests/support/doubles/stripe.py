@@ -15,7 +15,8 @@ import stripe
 from aiohttp import web
 from stripe.params import AccountCreateParams, AccountLinkCreateParams, TransferCreateParams, TransferListParams
 
-from tests.support.doubles.faults import Fault, answer
+from tests.support.doubles.faults import Fault, answer, next_fault
+from tests.support.doubles.serving import serving
 from tests.support.doubles.typed import faults_of, nested
 
 KEY = "sk_test_double"
@@ -75,6 +76,7 @@ class StripeDouble:
     keys: dict[str, Kept] = field(default_factory=dict)
     faults: deque[Fault] = field(default_factory=deque)
     sent: list[Sent] = field(default_factory=list)
+    links: dict[str, str] = field(default_factory=dict)
     events: int = 0
 
     # --- the world ---
@@ -115,6 +117,8 @@ class StripeDouble:
     async def take(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, or not, as the next fault has it."""
         body = await request.read()
+        if request.path in self.links:
+            return self._set_up(request)
         key = request.headers.get("Idempotency-Key")
         self.sent.append(Sent(request.method, request.path_qs, key, body, dict(request.headers)))
 
@@ -123,9 +127,8 @@ class StripeDouble:
             headers = {"Request-Id": f"req_{len(self.sent)}"} | ({"Idempotent-Replayed": "true"} if replayed else {})
             return web.json_response(told, status=status, headers=headers)
 
-        if self.faults:
-            return await answer(self.faults.popleft(), request, done)
-        return await done()
+        fault = next_fault(self.faults, request)
+        return await (done() if fault is None else answer(fault, request, done))
 
     def _answer(self, request: web.Request, key: str | None, body: bytes) -> tuple[int, dict[str, Any], bool]:
         try:
@@ -202,8 +205,17 @@ class StripeDouble:
         if told["account"] not in self.accounts:
             raise RefusalError(404, "resource_missing", "account")
         stamp = int(self.now.timestamp())
-        url = f"https://connect.stripe.test/setup/{told['account']}/{len(self.sent)}"
+        url = f"{self.url}/setup/{told['account']}/{len(self.sent)}"
+        self.links[url.removeprefix(self.url)] = told["return_url"]
         return {"object": "account_link", "created": stamp, "expires_at": stamp + 300, "url": url}
+
+    def _set_up(self, request: web.Request) -> web.Response:
+        """Show a partner what it would fill in at Stripe; sent, the account can be paid, and the link is used up."""
+        if request.method != "POST":
+            page = "<!doctype html><title>Double</title><form method=post><button>Fill in everything</button></form>"
+            return web.Response(text=page, content_type="text/html")
+        self.account(request.path.split("/")[2])
+        return web.Response(status=303, headers={"Location": self.links.pop(request.path)})
 
     def _get(self, request: web.Request) -> dict[str, Any]:
         *_, kind, last = request.path.split("/")
@@ -235,14 +247,5 @@ def _typed(told: dict[str, Any], shape: Any) -> None:
 async def stripe_double() -> AsyncIterator[StripeDouble]:
     """Yield Stripe, listening."""
     double = StripeDouble()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", double.take)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        double.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with serving(double):
         yield double
-    finally:
-        await runner.cleanup()

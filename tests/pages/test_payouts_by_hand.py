@@ -1,8 +1,9 @@
-"""Payouts so far: what is due, what marking all of a partner as paid does, and what was marked."""
+"""What is paid outside of the ledger: what is due, what marking a partner as paid does, and what was marked."""
 
 from decimal import Decimal
 
 from tests.support import visitors
+from tests.support.api import kept_up, running
 
 NONE = "\N{EN DASH}"
 HOSTILE = '"><script>alert(1)</script>'
@@ -42,7 +43,7 @@ async def test_what_is_due_is_what_the_api_says(api, owner):
     await api.post("/commissions", {"partner_id": owing, "amount": "-25.00", "currency": "USD", "reason": "was wrong"})
     await api.ask("PATCH", "/program", {"minimum_payout": {"USD": "15.00"}})
     await api.project()
-    page = await owner.get("/payouts")
+    page = await owner.get("/payouts/outside")
     due = (await api.get("/balances?payable=positive")).json["data"]
     found = {tuple(cells[1:5]) for cells in table(page, "due")}
     assert found == {
@@ -63,7 +64,7 @@ def table(page, section):
 
 async def test_nothing_is_due_says_what_comes_next(api, owner):
     """A program without anything to pay tells how commissions become payable."""
-    page = await owner.get("/payouts")
+    page = await owner.get("/payouts/outside")
     assert "Nothing is due" in page.words
     assert "Nothing was marked as paid yet" in page.words
     assert page.soup.select("section[aria-labelledby=owing]") == []
@@ -75,7 +76,7 @@ async def test_a_partner_is_marked_as_paid_with_exactly_what_was_shown(api, owne
     jane, ids = await approved(api, 120)
     await api.post("/commissions", {"partner_id": jane, "amount": "-5.50", "currency": "USD", "reason": "was wrong"})
     await api.project()
-    page = await owner.get(str((await owner.get("/payouts")).one("td.end a")["href"]))
+    page = await owner.get(str((await owner.get("/payouts/outside")).one("td.end a")["href"]))
     assert "121 commissions, all that is approved" in page.words
     assert page.one("main form button").get_text() == "Mark $1,194.50 as paid"
     _, (later,) = await approved(api, 1)
@@ -174,7 +175,7 @@ async def test_who_may_not_pay_is_not_offered_it(api):
     address = f"/payouts/pay?partner_id={jane}&currency=USD"
     for role, may in (("viewer", False), ("manager", False), ("finance", True)):
         visitor = await visitors.user(api, role=role)
-        page = await visitor.get("/payouts")
+        page = await visitor.get("/payouts/outside")
         assert table(page, "due")[0][3] == "$10.00"
         assert bool(page.soup.select("td.end a")) is may
         assert (await visitor.get(address)).status == (200 if may else 403)
@@ -189,7 +190,7 @@ async def test_another_s_partner_cannot_be_paid(api):
     """Another merchant's partner is 404 as nobody at all, to look at and to mark."""
     jane, ids = await approved(api, 1)
     other = await visitors.user(api, merchant="zenith")
-    page = await other.get("/payouts")
+    page = await other.get("/payouts/outside")
     csrf = {"csrf": str(page.one(".who [name=csrf]")["value"])}
     for query in (f"partner_id={jane}&currency=USD", "partner_id=nobody&currency=USD", "currency=USD", ""):
         assert (await other.get(f"/payouts/pay?{query}")).status == 404, query
@@ -208,3 +209,19 @@ async def test_words_of_people_are_shown_as_words(api, owner):
     for shown in (page, done, await owner.get("/payouts/history"), await owner.get(f"/payouts/history?{asked}")):
         assert "<script>alert" not in shown.text
     assert HOSTILE in " ".join(done.said('td[data-label="Reference"]'))
+
+
+async def test_a_service_that_pays_nobody_says_so_and_what_to_do(database_url):
+    """Without a key for payout details the page of payouts is this one, and tells the operator's part of it."""
+    async with running(database_url, payouts=None) as api, kept_up(database_url):
+        await approved(api, 2)
+        owner = await visitors.user(api)
+        page = await owner.get("/payouts")
+        assert page.one("main .note code").get_text() == "PAYOUT_DETAILS_KEYS"
+        assert table(page, "due")[0][3] == "$20.00"
+        assert page.soup.select('a[href^="/payouts/pay"]')
+        for address in ("/payouts/runs", "/payouts/all", "/payouts/reconciliation", "/payouts/bank"):
+            assert (await owner.get(address)).status == 200, address
+        refused = await owner.get("/payouts/new")
+        assert refused.status == 409
+        assert "PAYOUT_DETAILS_KEYS" in refused.one("main > [role=alert]").get_text()
