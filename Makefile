@@ -36,7 +36,8 @@ test: $(VENV)/dev.stamp ## the quick suite, on embedded PostgreSQL and broker (A
 	$(PYTEST) -n $(JOBS) --dist worksteal -m "not kafka and not chaos" --ignore=tests/api --ignore=tests/browser $(ARGS)
 
 test-api: $(VENV)/dev.stamp ## the whole API against models, matrices and schemathesis; minutes (MODEL_EXAMPLES=500)
-	$(PYTEST) -n 2 tests/api $(ARGS)
+	@# What takes longest begins first.
+	$(PYTEST) -n 2 --dist worksteal tests/api/test_schemathesis.py tests/api $(ARGS)
 
 test-browser: $(VENV)/dev.stamp ## the pages in Chromium, with axe; pictures go to browser-results/ (needs chromium and npm)
 	$(PYTEST) -n 2 tests/browser $(ARGS)

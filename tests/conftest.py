@@ -1,5 +1,6 @@
 """What all tests share: a database of their own on one server, a topic of their own on one broker."""
 
+import logging
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from cli.embedded import EmbeddedError, EmbeddedPostgres
 from cli.embedded.postgres import binaries
@@ -71,6 +73,18 @@ def _offer(config: pytest.Config, name: str) -> Offer:
     workerinput = getattr(config, "workerinput", None)
     offer: Offer = workerinput["servers"][name] if workerinput else getattr(config.stash[_servers], name)()
     return need(offer)
+
+
+@pytest.fixture(autouse=True)
+def log_of_its_own() -> Iterator[None]:
+    """Put the log back as it was: a command that ran in this process has set it up, on a stream that is closed now."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    structlog.reset_defaults()
+    root.setLevel(level)
+    for handler in [each for each in root.handlers if each not in before]:
+        root.removeHandler(handler)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The pictures of README: both dashboards of the demo, light and dark. `make pictures` (needs Chromium).
+"""The pictures of README: the demo's dashboards, and whom a run would pay. `make pictures` (needs Chromium).
 
 Starts `commission-ledger up` in an empty folder, waits until its storefront has sold enough, logs in as its merchant
 and as one of its partners, and looks.
@@ -59,6 +59,7 @@ async def take(url: str, ready: dict[str, Any]) -> None:
     async with launched() as browser:
         merchant = await _merchant(browser, url, ready)
         await _look(merchant, "/overview", "merchant")
+        await _look(merchant, "/payouts/new", "payouts")
         await _look(merchant, f"/commissions/{quote(ready['order_id'], safe='')}", "commission")
         await _look(await _partner(browser, url, address), address, "partner")
 

@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 from datetime import timedelta
+from threading import Barrier
 
 import pytest
 
 from consumers.payout_runs import CONDITION, PayoutRuns
 from ledger import merchants, partners, payout_runs
-from ledger.payout_run_rows import RunCancelledError, hold_run
+from ledger.payout_run_rows import RunCancelledError, hold_run, take_run
 from ledger.payout_store import SqlPayoutStore
 from tests.support.payout_program import CHECKER, MAKER, NOW, payout_program
 from tests.support.waiting import until
@@ -111,6 +112,15 @@ async def test_two_workers_make_every_payout_once(program, monkeypatch):
     monkeypatch.setattr("consumers.payout_runs._LEASE", timedelta(0))
     program.prepare()
     program.look()
+    both, take = Barrier(2), take_run
+
+    def take_together(*asked):
+        while (taken := take(*asked)) is None:
+            pass
+        both.wait(30)
+        return taken
+
+    monkeypatch.setattr("consumers.payout_runs.take_run", take_together)
     services = [PayoutRuns(*program.parts()) for _ in range(2)]
     assert await asyncio.gather(*(service.work() for service in services)) == [True, True]
     assert program.rows() == [(each, 1_000, "requested") for each in found]
