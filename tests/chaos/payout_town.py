@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 
@@ -41,6 +41,8 @@ from tests.support.payout_world import earned
 from tests.support.registration import register
 from tests.support.waiting import until
 from tests.support.worker_process import HASH_KEY
+
+T = TypeVar("T")
 
 MERCHANT = "acme"
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -107,16 +109,15 @@ class Town:
         await asyncio.to_thread(self._insisting, lambda: self.ledger.record(events))
         await asyncio.to_thread(Projector(self.url).catch_up)
 
-    def _insisting(self, work: Callable[[], Any]) -> None:
-        """Do it, as often as it takes: connections are lost with their server."""
+    def _insisting(self, work: Callable[[], T]) -> T | None:
+        """Do it, as often as it takes: connections are lost with their server. None: it was done, the answer lost."""
         while True:
             try:
-                work()
+                return work()
             except RetryableError:
                 continue
             except VersionConflictError:
-                pass  # it was done, and the answer lost
-            return
+                return None
 
     def _approved(self, order_id: str, partner_id: str, now: datetime) -> list[Recorded]:
         order = [earned(order_id, partner_id, self.random.randint(50, 400) * 100, now)]
@@ -172,7 +173,8 @@ class Town:
 
     def waiting(self) -> int:
         """Return how many lines of runs are in and not requested yet."""
-        return sum(len(self.books.store.lines(MERCHANT, each, waiting=True)) for each in self.runs)
+        lines = self._insisting(lambda: [self.books.store.lines(MERCHANT, each, waiting=True) for each in self.runs])
+        return sum(map(len, lines or ()))
 
     async def came_in(self) -> int:
         """Return how many calls that pay came in at the providers so far."""
