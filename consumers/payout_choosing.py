@@ -11,7 +11,7 @@ from ledger.payout_runs import Criteria, Owed, Owner, Run, choose, prepare
 from ledger.payout_store import Line
 from ledger.payouts import Act
 from ledger.requests import Request
-from ledger.terms import SECOND_PERSON, Terms
+from ledger.terms import SECOND_PERSON, Terms, minimum_of
 
 
 class Payables(Protocol):
@@ -66,7 +66,7 @@ def choose_run(
     """
     criteria = Criteria(
         wanted.cut_off_at,
-        _minimum(terms) if wanted.minimum_minor is None else wanted.minimum_minor,
+        minimum_of(terms) if wanted.minimum_minor is None else wanted.minimum_minor,
         # By the environment, and by whoever switched one off for all processes since.
         frozenset(name for name in paying.rails.usable() if paying.spending.off(name) is None),
         {name: paying.settings.limits_of(name)["payout"] for name in paying.rails.rails},
@@ -108,7 +108,3 @@ def prepare_run(
         paying.books, merchant_id, run_id, choice.lines, choice.criteria, act, needs_approval=choice.needs_approval,
         request=request,
     )  # fmt: skip
-
-
-def _minimum(terms: Terms) -> Mapping[str, int]:
-    return terms.minimum_payout_minor if isinstance(terms.minimum_payout_minor, dict) else {}

@@ -16,8 +16,8 @@ import structlog
 
 from consumers.health import Health
 from consumers.paying import Paying
-from consumers.payout_saga import in_a_thread
 from consumers.rails import Payee
+from consumers.rounds import in_rounds
 from ledger import merchants, partner_logins, payout_runs, people, users
 from ledger.application import Ledger
 from ledger.merchants import Merchant
@@ -96,20 +96,11 @@ class PayoutLetters:
 
     async def run(self) -> None:
         """Work until cancelled. What goes wrong is told once, and tried again."""
-        while True:
-            try:
-                busy = await self.work()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next round comes
-                self._health.down(CONDITION, f"letters about payouts are not sent: {error!r}")
-                busy = 0
-            else:
-                self._health.up(CONDITION)
-            if not busy:
-                await asyncio.sleep(self._pause_s)
+        await in_rounds(self.work, self._health, CONDITION, "letters about payouts are not sent", self._pause_s)
 
     async def work(self) -> int:
         """Send what is due, at most a few; return how many letters were looked at. Raises RetryableError."""
-        due = await in_a_thread(lambda: take_letters(self._ledger, self._now(), _LEASE, _AT_ONCE))
+        due = await asyncio.to_thread(lambda: take_letters(self._ledger, self._now(), _LEASE, _AT_ONCE))
         results = await asyncio.gather(*(self._one(letter) for letter in due), return_exceptions=True)
         broken = [result for result in results if isinstance(result, BaseException)]
         if broken:
@@ -119,10 +110,10 @@ class PayoutLetters:
     async def _one(self, letter: DueLetter) -> None:
         outcome = await self._outcome(letter)
         if outcome is not None:
-            await in_a_thread(lambda: finish_letter(self._ledger, letter, outcome))
+            await asyncio.to_thread(lambda: finish_letter(self._ledger, letter, outcome))
             return
         again_at = self._now() + min(_FIRST_DELAY * (1 << min(letter.tries - 1, _DOUBLINGS_MAX)), _DELAY_MAX)
-        await in_a_thread(lambda: try_letter_again(self._ledger, letter, again_at))
+        await asyncio.to_thread(lambda: try_letter_again(self._ledger, letter, again_at))
 
     async def _outcome(self, letter: DueLetter) -> Outcome | None:
         """Send the letter and return what became of it, None where it is to be tried again."""
@@ -132,7 +123,7 @@ class PayoutLetters:
             _log.error("a letter about a payout was not sent in time", about=letter.subject_id, kind=letter.kind)
             return "too_late"
         try:
-            found = await in_a_thread(lambda: self._told(letter))
+            found = await asyncio.to_thread(lambda: self._told(letter))
             if isinstance(found, str):
                 return found
             to, told = found

@@ -6,7 +6,7 @@ person looks into, and whoever is paid by what only a provider has is frozen unt
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple, TypeVar
@@ -83,12 +83,12 @@ async def reconcile(
     comparing = _Comparing(paying, asked, since, until)
     await comparing.run()
     hints = [Hint(rail, f"reconciliation {now.isoformat()} {id_}", id_, ref) for id_, ref in comparing.hints.items()]
-    await _in_thread(lambda: [paying.books.store.keep_hint(hint, now) for hint in hints])
+    await asyncio.to_thread(lambda: [paying.books.store.keep_hint(hint, now) for hint in hints])
     compared = Compared(
         rail, now, since, until, now, comparing.reason, by, comparing.counts, comparing.findings, len(hints)
     )
-    resolved = await _in_thread(lambda: paying.findings.keep(compared))
-    opened = await _in_thread(lambda: paying.findings.open(rail))
+    resolved = await asyncio.to_thread(lambda: paying.findings.keep(compared))
+    opened = await asyncio.to_thread(lambda: paying.findings.open(rail))
     return Report(
         rail, HOW[rail], since, until, comparing.reason, _sum(comparing.counts.values()), opened, len(hints), resolved
     )
@@ -134,8 +134,8 @@ class _Comparing:
             if each.payout_id is not None:
                 self.theirs[each.payout_id][each.found.reference] = each.found
         # Asked after the list: whatever is on it was on the books before it was sent.
-        opened = [kept.finding for kept in await _in_thread(lambda: findings.open(name))]
-        moved = await _in_thread(lambda: findings.moved_since(name, self.since))
+        opened = [kept.finding for kept in await asyncio.to_thread(lambda: findings.open(name))]
+        moved = await asyncio.to_thread(lambda: findings.moved_since(name, self.since))
         named = {each.payout_id for each in listed} | {finding.payout_id for finding in opened}
         ids = {id_ for id_ in named if id_} - {each.payout_id for each in moved}
         books = {each.payout_id: each for each in moved} | await self._of_ids(sorted(ids))
@@ -145,7 +145,7 @@ class _Comparing:
             self._is_stranger(each, books)
         for finding in opened:
             await self._still_strange(finding, books)
-        for payout_id, reference in await _in_thread(lambda: findings.strangers(name, self.since)):
+        for payout_id, reference in await asyncio.to_thread(lambda: findings.strangers(name, self.since)):
             await self._heard_of(payout_id, reference)
 
     # --- asking ---
@@ -175,7 +175,7 @@ class _Comparing:
         found: dict[str, Ours] = {}
         for start in range(0, len(ids), _IDS_A_QUERY):
             some = ids[start : start + _IDS_A_QUERY]
-            found |= await _in_thread(lambda some=some: self.paying.findings.of_ids(some))  # type: ignore[misc]
+            found |= await asyncio.to_thread(lambda some=some: self.paying.findings.of_ids(some))  # type: ignore[misc]
         return found
 
     def _has_to_be_asked(self, ours: Ours) -> bool:
@@ -213,7 +213,7 @@ class _Comparing:
         overdue = await self._overdue()
         for start in range(0, len(books), _IDS_A_QUERY):
             some = books[start : start + _IDS_A_QUERY]
-            payees = await _in_thread(
+            payees = await asyncio.to_thread(
                 lambda some=some: self.paying.findings.payees([each.payout_id for each in some])  # type: ignore[misc]
             )
             for ours in some:
@@ -252,7 +252,7 @@ class _Comparing:
         if HOW[self.rail.name] != "statements":
             return frozenset()
         day = (self.until - SETTLED_WITHIN).date()
-        return await _in_thread(lambda: self.paying.findings.unsettled(day))
+        return await asyncio.to_thread(lambda: self.paying.findings.unsettled(day))
 
     def _not_settled(self, ours: Ours) -> Finding:
         references = (ours.reference,) if ours.reference else ()
@@ -304,10 +304,6 @@ def _sum(counts: Iterable[Counts]) -> Counts:
     return Counts(*(sum(each) for each in zip(Counts(), *counts, strict=True)))
 
 
-async def _in_thread(work: Callable[[], T]) -> T:
-    return await asyncio.to_thread(work)
-
-
 async def _asked(question: Awaitable[T]) -> "T | Unknown":
     try:
         return await question
@@ -321,7 +317,7 @@ async def _asked(question: Awaitable[T]) -> "T | Unknown":
 async def compare_from(paying: Paying, now: datetime, days: int | None = None) -> datetime:
     """Return from when on to compare: so many days back (35), and from before the backup where one was restored."""
     since = now - (BACK if days is None else timedelta(days=days))
-    home = await _in_thread(lambda: paying.home.look(now))
+    home = await asyncio.to_thread(lambda: paying.home.look(now))
     return since if home.is_home else min(since, home.seen_at - timedelta(days=1))
 
 
@@ -335,21 +331,21 @@ async def moved_in(paying: Paying, *, by: str, declared: str, now: datetime) -> 
     """
     if not declared.strip():
         raise RejectedError.at("$.declared", "no_declaration", "say who compared PayPal and the bank, and how")
-    home = await _in_thread(lambda: paying.home.look(now))
+    home = await asyncio.to_thread(lambda: paying.home.look(now))
     if home.is_home:
         return home
     for rail in (name for name in rails_to_compare(paying) if HOW[name] != "statements"):
-        last = await _in_thread(lambda rail=rail: paying.findings.last_complete(rail))  # type: ignore[misc]
+        last = await asyncio.to_thread(lambda rail=rail: paying.findings.last_complete(rail))  # type: ignore[misc]
         # One that stands in the backup itself says nothing of what happened after it.
         earliest = max(home.seen_at + 2 * SEEN_EVERY, now - _COMPARED_WITHIN)
         if last is None or last[0] > home.seen_at or last[1] < earliest:
             raise ConflictError(
                 "not_compared", f"{rail} has to be compared from {home.seen_at:%Y-%m-%d %H:%M} on, completely, before"
             )
-    unknown = [kept.finding_id for kept in await _in_thread(paying.findings.open) if _is_nobodys(kept.finding)]
+    unknown = [kept.finding_id for kept in await asyncio.to_thread(paying.findings.open) if _is_nobodys(kept.finding)]
     if unknown:
         raise ConflictError("payments_unknown", f"say first what these payments were: {', '.join(unknown)}")
-    return await _in_thread(lambda: paying.home.move_in(by=by, declared=declared, now=now))
+    return await asyncio.to_thread(lambda: paying.home.move_in(by=by, declared=declared, now=now))
 
 
 def _is_nobodys(finding: Finding) -> bool:

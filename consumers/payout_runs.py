@@ -14,7 +14,8 @@ import structlog
 from consumers.health import Health
 from consumers.paying import Paying
 from consumers.payout_choosing import Payables
-from consumers.payout_saga import CAUSE, in_a_thread
+from consumers.payout_saga import CAUSE
+from consumers.rounds import in_rounds
 from ledger import payout_runs
 from ledger.application import Ledger
 from ledger.payout_run_rows import DueRun, run_again_at, take_run
@@ -48,26 +49,17 @@ class PayoutRuns:
 
     async def run(self) -> None:
         """Work until cancelled. What goes wrong is told once, and tried again."""
-        while True:
-            try:
-                busy = await self.work()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next round comes
-                self._health.down(CONDITION, f"payout runs are not carried on: {error!r}")
-                busy = False
-            else:
-                self._health.up(CONDITION)
-            if not busy:
-                await asyncio.sleep(self._pause_s)
+        await in_rounds(self.work, self._health, CONDITION, "payout runs are not carried on", self._pause_s)
 
     async def work(self) -> bool:
         """Carry on the run that has waited longest; return whether there was one that could be.
 
         Raises what stopped it; the run is left alone for a while then, and others are not kept waiting.
         """
-        taken = await in_a_thread(lambda: take_run(self._ledger, self._now(), _LEASE))
+        taken = await asyncio.to_thread(lambda: take_run(self._ledger, self._now(), _LEASE))
         if taken is None:
             return False
-        if await in_a_thread(self._payables.position) < taken.position:
+        if await asyncio.to_thread(self._payables.position) < taken.position:
             # What was payable when the list was frozen is not all in the read models yet.
             await self._again(taken, self._now() + _BEHIND_AGAIN)
             return False
@@ -82,8 +74,8 @@ class PayoutRuns:
         about = {"merchant": taken.merchant_id, "run": taken.run_id}
         _log.info("a payout run is carried on", **about)
         touched = 0
-        steps = await in_a_thread(lambda: self._steps(taken))
-        while (done := await in_a_thread(lambda: next(steps, None))) is not None:
+        steps = await asyncio.to_thread(lambda: self._steps(taken))
+        while (done := await asyncio.to_thread(lambda: next(steps, None))) is not None:
             touched += done
             await self._again(taken, self._now() + _LEASE)
         await self._again(taken, None)
@@ -109,4 +101,4 @@ class PayoutRuns:
         return self._paying.details.payees(merchant_id, partner_ids, (rails, self._now()))
 
     async def _again(self, taken: DueRun, at: datetime | None) -> None:
-        await in_a_thread(lambda: run_again_at(self._ledger, taken, at))
+        await asyncio.to_thread(lambda: run_again_at(self._ledger, taken, at))

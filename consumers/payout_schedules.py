@@ -15,7 +15,7 @@ import structlog
 from consumers.health import Health
 from consumers.paying import Paying
 from consumers.payout_choosing import Payables, Wanted, prepare_run
-from consumers.payout_saga import in_a_thread
+from consumers.rounds import in_rounds
 from ledger import merchants, payout_runs, payout_schedules
 from ledger.application import Ledger
 from ledger.hashes import run_id
@@ -57,25 +57,18 @@ class PayoutSchedules:
 
     async def run(self) -> None:
         """Work until cancelled. What goes wrong is told once, and tried again."""
-        while True:
-            try:
-                await self.work()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next round comes
-                self._health.down(CONDITION, f"scheduled payout runs are not prepared: {error!r}")
-            else:
-                self._health.up(CONDITION)
-            await asyncio.sleep(self._pause_s)
+        await in_rounds(self.work, self._health, CONDITION, "scheduled payout runs are not prepared", self._pause_s)
 
     async def work(self) -> int:
         """Look at the programs whose day has come; return how many runs were prepared.
 
         Raises the first thing that went wrong, when all others have been looked at.
         """
-        taken = await in_a_thread(lambda: payout_schedules.take(self._ledger, self._now(), _LEASE, _AT_ONCE))
+        taken = await asyncio.to_thread(lambda: payout_schedules.take(self._ledger, self._now(), _LEASE, _AT_ONCE))
         made, broken = 0, []
         for each in taken:
             try:
-                made += await in_a_thread(partial(self._one, each))
+                made += await asyncio.to_thread(partial(self._one, each))
             except Exception as error:  # noqa: BLE001 - told below, when nobody has to wait for it
                 broken.append(error)
         if broken:

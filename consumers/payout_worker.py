@@ -10,7 +10,8 @@ from datetime import datetime
 import structlog
 
 from consumers.health import Health
-from consumers.payout_saga import PayoutSaga, in_a_thread
+from consumers.payout_saga import PayoutSaga
+from consumers.rounds import in_rounds
 from ledger import payouts
 from ledger.payout_books import PayoutBooks
 from ledger.payout_store import Hint, Name
@@ -47,26 +48,17 @@ class PayoutWorker:
 
     async def run(self) -> None:
         """Work until cancelled. What goes wrong is told once, and tried again; raises CorruptionError."""
-        while True:
-            try:
-                busy = await self.work()
-            except CorruptionError:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next round comes
-                self._health.down(CONDITION, f"payouts are not looked after: {error!r}")
-                busy = 0
-            else:
-                self._health.up(CONDITION)
-            if not busy:
-                await asyncio.sleep(self._pause_s)
+        await in_rounds(
+            self.work, self._health, CONDITION, "payouts are not looked after", self._pause_s, fatal=(CorruptionError,)
+        )
 
     async def work(self) -> int:
         """Take up to a round of what is due, do it, and return how much that was. Raises RetryableError."""
         store, now = self._books.store, self._now()
         for look in self._refresh:
             await look(now)
-        names = await in_a_thread(lambda: store.due(now, payouts.QUIET, _A_ROUND))
-        hints = await in_a_thread(lambda: store.hints(now, payouts.QUIET, _A_ROUND))
+        names = await asyncio.to_thread(lambda: store.due(now, payouts.QUIET, _A_ROUND))
+        hints = await asyncio.to_thread(lambda: store.hints(now, payouts.QUIET, _A_ROUND))
         results = await asyncio.gather(
             *(self._step(name) for name in names),
             *(self._follow(hint, name) for hint, name in hints),
@@ -80,7 +72,7 @@ class PayoutWorker:
     async def take_hint(self, hint: Hint) -> bool:
         """Keep what a provider sent, for the next round; returns whether it is new. Raises RetryableError."""
         now = self._now()
-        return await in_a_thread(lambda: self._books.store.keep_hint(hint, now))
+        return await asyncio.to_thread(lambda: self._books.store.keep_hint(hint, now))
 
     async def _step(self, name: Name) -> None:
         await self._one(lambda: self._saga.step(name), payout=name[1])

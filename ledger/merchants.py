@@ -16,7 +16,17 @@ from ledger.directory import limits_customers
 from ledger.events import MerchantRegistered, Recorded, Stream, TermsChanged
 from ledger.requests import Request
 from ledger.store import VersionConflictError
-from ledger.terms import LETTERS, NOBODY_ELSE, SECOND_PERSON, Schedule, Terms, letters_of, plain, schedule_of
+from ledger.terms import (
+    LETTERS,
+    NOBODY_ELSE,
+    SECOND_PERSON,
+    Schedule,
+    Terms,
+    letters_of,
+    minimum_of,
+    plain,
+    schedule_of,
+)
 from schemas import api_answers
 from schemas.errors import ConflictError, Fault, NotFoundError, RejectedError
 from schemas.money import MINOR_MAX, exponent, to_decimal_string
@@ -111,7 +121,7 @@ def day_of(ledger: Ledger, merchant_id: str, instant: datetime) -> date:
 
 def shown_terms(terms: Terms) -> api_answers.Terms:
     """Return the terms as the API and the feed show them: amounts as decimals, null for what was never decided."""
-    least = {} if isinstance(terms.minimum_payout_minor, msgspec.UnsetType) else terms.minimum_payout_minor
+    least = minimum_of(terms)
     return api_answers.Terms(
         version=terms.version,
         approval=terms.approval,
@@ -234,7 +244,7 @@ def _bad_limits(terms: Terms) -> list[Fault]:
         limit = getattr(terms, name)
         if limit is not msgspec.UNSET and (type(limit) is not int or not 1 <= limit <= highest):
             faults.append(Fault(f"$.{name}", "bad_terms", f"must be a whole number from 1 to {highest}"))
-    minimum = {} if isinstance(terms.minimum_payout_minor, msgspec.UnsetType) else terms.minimum_payout_minor
+    minimum = minimum_of(terms)
     for currency, minor in minimum.items():
         exponent(currency)
         if not 0 <= minor <= MINOR_MAX:

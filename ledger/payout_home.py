@@ -8,9 +8,6 @@ compared it with the providers and moved it in.
 from datetime import datetime, timedelta
 from typing import LiteralString, NamedTuple
 
-from psycopg import Connection
-from psycopg.rows import DictRow
-
 from ledger.application import Ledger
 
 AWAY = "restored"
@@ -62,12 +59,6 @@ class PayoutHome:
         with self._ledger.connection() as conn:
             conn.execute(_MOVE_IN, (now, now, by, declared))
         return self.look(now)
-
-
-def is_away(conn: Connection[DictRow]) -> bool:
-    """Return whether the payouts of this database are at home elsewhere."""
-    row = conn.execute(f"SELECT {IS_AWAY} AS found").fetchone()
-    return bool(row and row["found"])
 
 
 _HOME = f"SELECT place = {PLACE} AS is_home, seen_at, moved_in_at, moved_in_by, declared FROM ledger.payout_home"  # noqa: S608 - our own words

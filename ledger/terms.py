@@ -1,5 +1,6 @@
 """The terms of a program: what is owed for an order, when it becomes payable, and how payouts are made."""
 
+from collections.abc import Mapping
 from datetime import date
 
 import msgspec
@@ -58,6 +59,11 @@ def plain(terms: Terms) -> Terms:
         payout_approval=msgspec.UNSET if terms.payout_approval == NOBODY_ELSE else terms.payout_approval,
         payout_letters=msgspec.UNSET if letters == LETTERS else letters,
     )
+
+
+def minimum_of(terms: Terms) -> Mapping[str, int]:
+    """Return what a partner must be owed to be paid, in minor units by currency; one that is not named has none."""
+    return {} if isinstance(terms.minimum_payout_minor, msgspec.UnsetType) else terms.minimum_payout_minor
 
 
 def letters_of(terms: Terms) -> tuple[str, ...]:

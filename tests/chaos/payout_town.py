@@ -20,7 +20,7 @@ from consumers.paying import Paying
 from consumers.payout_choosing import Wanted, prepare_run
 from ledger import payouts
 from ledger.application import Ledger, following
-from ledger.commissions import Act, evolve, fold, move
+from ledger.commissions import Act, fold, move
 from ledger.events import Recorded, Stream, decode
 from ledger.hashes import run_id
 from ledger.payout_store import Name
@@ -121,11 +121,7 @@ class Town:
 
     def _approved(self, order_id: str, partner_id: str, now: datetime) -> list[Recorded]:
         order = [earned(order_id, partner_id, self.random.randint(50, 400) * 100, now)]
-        moved = fold(order)
-        for name in ("approve",):
-            made = move(moved, name, Act(now, now, now.date(), "test"))
-            evolve(moved, made[0])
-            order += made
+        order += move(fold(order), "approve", Act(now, now, now.date(), "test"))
         return following(Stream.order(MERCHANT, order_id), 0, order)
 
     def prepare(self) -> str:

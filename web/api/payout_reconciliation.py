@@ -22,8 +22,8 @@ from schemas.money import Money
 from web.api.actors import actors_of
 from web.api.calls import Call, Reply
 from web.api.cursors import cursor_of, from_cursor, instant_of_cursor
-from web.api.payout_runs import paying_of
 from web.api.routes import RouteTable
+from web.payees import paying_of
 
 payout_reconciliation = RouteTable("payouts")
 
@@ -73,7 +73,7 @@ async def resolve_payout_finding(call: Call[FindingResolution, Query]) -> Reply:
     nothing can be paid twice any more.
     """
     run = partial(
-        paying_of(call).findings.resolve, call.path["finding_id"], declared=call.body.declared, by=call.cause,
+        paying_of(call.services).findings.resolve, call.path["finding_id"], declared=call.body.declared, by=call.cause,
         now=call.now, merchant_id=call.merchant_id,
     )  # fmt: skip
     by = await actors_of(call, [call.cause])

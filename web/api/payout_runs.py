@@ -29,12 +29,13 @@ from schemas.api_payouts import (
     RunTotal,
 )
 from schemas.api_stories import ActedBy
-from schemas.errors import ConflictError, NotFoundError, RejectedError
+from schemas.errors import NotFoundError, RejectedError
 from schemas.money import Money, to_minor
 from web.api.actors import actors_of
 from web.api.calls import Call, Reply
 from web.api.cursors import cursor_of, from_cursor, instant_of_cursor
 from web.api.routes import RouteTable
+from web.payees import paying_of
 
 payout_run_calls = RouteTable("payouts")
 
@@ -48,7 +49,7 @@ async def make_payout_run(call: Call[NewPayoutRun, Query]) -> Reply:
     With `dry_run` nothing is written. What is payable is as of `X-Ledger-Position`. Send an `Idempotency-Key`: the
     run's id comes from it. Without one, a repetition has to carry the same `X-Request-Id`.
     """
-    paying = paying_of(call)
+    paying = paying_of(call.services)
     wanted = _wanted(call)
     payables, act = SqlPayables(call.services.ledger), act_of(call)
     id_ = run_id(call.merchant_id, *_once(call))
@@ -140,7 +141,7 @@ async def list_run_lines(call: Call[None, RunLinesQuery]) -> Reply:
 async def approve_payout_run(call: Call[Nothing, Query]) -> Reply:
     """Approve a run, so that its payouts are submitted; whoever made it cannot (403 `maker_is_checker`)."""
     run = partial(
-        payout_runs.approve, paying_of(call).books, call.merchant_id, call.path["run_id"], act_of(call)
+        payout_runs.approve, paying_of(call.services).books, call.merchant_id, call.path["run_id"], act_of(call)
     )  # fmt: skip
     return await call.write(lambda request: run(request=request), _state)
 
@@ -149,21 +150,13 @@ async def approve_payout_run(call: Call[Nothing, Query]) -> Reply:
 async def cancel_payout_run(call: Call[Because, Query]) -> Reply:
     """Call a run off: its payouts are cancelled, as far as nothing was submitted."""
     run = partial(
-        payout_runs.cancel, paying_of(call).books, call.merchant_id, call.path["run_id"], act_of(call),
+        payout_runs.cancel, paying_of(call.services).books, call.merchant_id, call.path["run_id"], act_of(call),
         call.body.reason,
     )  # fmt: skip
     return await call.write(lambda request: run(request=request), _state)
 
 
 # --- what all calls about payouts need --------------------------------------------------------------------------------
-
-
-def paying_of(call: Call[Any, Any]) -> Paying:
-    """Return what pays partners. Raises ConflictError `payouts_not_set_up` where nothing does."""
-    paying = call.services.paying
-    if paying is None:
-        raise ConflictError("payouts_not_set_up", "the operator has not set PAYOUT_DETAILS_KEYS: nobody can be paid")
-    return paying
 
 
 def act_of(call: Call[Any, Any]) -> Act:

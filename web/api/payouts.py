@@ -43,9 +43,10 @@ from web.api.actors import actors_of
 from web.api.bodies import check_days
 from web.api.calls import Call, Reply
 from web.api.cursors import cursor_of, from_cursor, instant_of_cursor
-from web.api.payout_runs import act_of, paying_of
+from web.api.payout_runs import act_of
 from web.api.payout_stories import actions_of, checkable, step_of
 from web.api.routes import RouteTable
+from web.payees import paying_of
 
 
 class Decided(NamedTuple):
@@ -179,7 +180,7 @@ async def retry_payout(call: Call[Declaration, Query]) -> Reply:
 @payout_calls.post(_ONE + "/check", body=Nothing, answer=PayoutState, scope="payouts")
 async def check_payout(call: Call[Nothing, Query]) -> Reply:
     """Have the worker look at the payout now, and not only when its time has come."""
-    books, name = paying_of(call).books, _name(call)
+    books, name = paying_of(call.services).books, _name(call)
 
     def command(request: Request | None) -> Standing:
         payout = books.find(name)
@@ -272,7 +273,7 @@ def shown(row: read_payouts.Payout, by: ActedBy) -> dict[str, Any]:
 async def _decide(
     call: Call[Any, Any], decide: Callable[[Standing], Sequence[Event]], *, confirmed: tuple[str, str] | None = None
 ) -> Reply:
-    books, name, act = paying_of(call).books, _name(call), act_of(call)
+    books, name, act = paying_of(call.services).books, _name(call), act_of(call)
 
     def command(request: Request | None) -> Decided:
         done = books.decide(
